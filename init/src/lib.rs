@@ -1,0 +1,148 @@
+//! The init of `launch`: all of PID 1, in the order of its life.
+//!
+//! Under `launch` it waits for the plan (which comes when the id maps are written), sets up what the plan says,
+//! starts the workload, forwards signals to it, reaps every zombie, and gives the outcome back. The same loop
+//! runs a command that is named on its own command line, as the entrypoint of an image.
+//!
+//! `launch` uses [`handoff`], [`exit`] and [`signals`] from here, and runs [`main`] in its cloned child.
+
+#![deny(unsafe_code)]
+
+pub mod error;
+mod event_loop;
+pub mod exit;
+pub mod handoff;
+mod report;
+mod setup;
+pub mod signals;
+mod spawn;
+mod standalone;
+pub mod supervisor;
+#[allow(unsafe_code)]
+pub mod sys;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use error::Error;
+use event_loop::{End, EventLoop};
+use handoff::{Descriptors, Report};
+use report::Channel;
+use signals::SignalQueue;
+use supervisor::Supervisor;
+
+/// The name under which this program is init, whatever file it is in.
+pub const NAME: &str = "launch-init";
+
+/// The option that names the descriptor of the channel to the launcher.
+pub const HANDOFF_OPTION: &str = "--handoff";
+
+/// Whether this process was executed as init: by a path that ends in `launch-init`.
+pub fn called_as_init() -> bool {
+    std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some(NAME.as_ref()))
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    run().into()
+}
+
+/// The whole program; returns the exit code of docs/exit-codes.md.
+pub fn run() -> u8 {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [option, descriptor] if option == HANDOFF_OPTION => under_launch(descriptor),
+        _ => standalone::main(arguments),
+    }
+}
+
+/// Life under a launcher. Whatever there is to say goes through the channel.
+fn under_launch(descriptor: &OsString) -> u8 {
+    let channel = str::from_utf8(descriptor.as_bytes())
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .and_then(|fd| sys::adopt_descriptor(fd).ok());
+    let Some(channel) = channel else {
+        let message =
+            format!("{NAME}: {HANDOFF_OPTION}: not an open descriptor; this option is launch's own");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
+        return exit::FAILED;
+    };
+    // PID 1 has its channel for as long as it lives.
+    let channel: &'static Channel = Box::leak(Box::new(Channel::new(channel)));
+    match live(channel) {
+        Ok(End::Workload(outcome)) => {
+            // EPIPE: nobody is left who wants to know.
+            let _ = channel.send(&Report::Ended(outcome));
+            outcome.code()
+        }
+        Ok(End::Abandoned) | Err(Error::LauncherGone) => exit::FAILED,
+        Err(error) => {
+            let failure = error.into_failure();
+            let code = failure.code;
+            let _ = channel.send(&Report::Failed(failure));
+            code
+        }
+    }
+}
+
+fn live(channel: &'static Channel) -> Result<End, Error> {
+    // The launcher blocked every signal before it cloned, so none has been lost until here.
+    let plan = channel.receive_plan()?;
+    report::log_through(channel, plan.log_level);
+    become_unreadable()?;
+    setup::carry_out(&plan.steps)?;
+    let signals = prepare_signals()?;
+    let workload = spawn::spawn(&plan.workload, Some(std::os::fd::AsFd::as_fd(channel)))?;
+    log::debug!("workload: {}: started as pid {workload}", plan.workload.command[0].display());
+    let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
+    let _ = channel.send_started(workload, namespaces);
+    let_go(&plan.workload.descriptors);
+    let supervisor = Supervisor::new(workload.as_raw(), plan.policy, Instant::now());
+    let group = plan.workload.group;
+    // The plan may hold megabytes of arguments that nobody needs any more.
+    drop(plan);
+    Ok(EventLoop { supervisor, signals: &signals, launcher: Some(channel), workload, group }.run())
+}
+
+/// Nobody inside can read this process's memory, descriptors or executable through /proc/1; the maps are written,
+/// which needed it readable from outside. The workload's exec makes the workload readable again. See prctl(2),
+/// PR_SET_DUMPABLE.
+fn become_unreadable() -> Result<(), Error> {
+    // ps shows the descriptor's number as our name, since we were executed by it; not worth dying for.
+    let _ = sys::set_process_name(c"launch-init");
+    sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(|errno| Error::Own("PR_SET_DUMPABLE", errno))
+}
+
+fn prepare_signals() -> Result<SignalQueue, Error> {
+    signals::let_children_be_waited_for().map_err(|errno| Error::Own("SIGCHLD", errno))?;
+    SignalQueue::new().map_err(|errno| Error::Own("signalfd", errno))
+}
+
+/// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
+/// it, and no file system is busy for init's sake.
+fn let_go(descriptors: &Descriptors) {
+    if let Descriptors::Only(kept) = descriptors {
+        kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| sys::close_inherited(*fd));
+    }
+    if let Err(errno) = sys::let_go_of(&[0, 1, 2]).and_then(|()| nix::unistd::chdir("/")) {
+        // The workload runs: from here on nothing ends init.
+        log::warn!("init: still holds what it inherited: {}", errno.desc());
+    }
+}
+
+/// The namespaces that the workload was started in. PID 1 is in all of them but its children's time namespace.
+fn namespaces() -> Vec<(String, u64)> {
+    ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
+        .into_iter()
+        .filter_map(|kind| {
+            let file = if kind == "time" { "time_for_children" } else { kind };
+            let metadata = std::fs::metadata(format!("/proc/self/ns/{file}"));
+            // An older kernel lacks some kinds.
+            metadata.ok().map(|metadata| (kind.into(), std::os::unix::fs::MetadataExt::ino(&metadata)))
+        })
+        .collect()
+}

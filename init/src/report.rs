@@ -1,0 +1,127 @@
+//! The way from init to the launcher: reports, and log lines as reports.
+
+#![forbid(unsafe_code)]
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+use nix::unistd::{Pid, getgid, getuid};
+
+use crate::error::Error;
+use crate::handoff::{HEADER, Plan, Report, body_length};
+
+/// The channel to the launcher. End of file on it means that the launcher is gone.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+}
+
+impl Channel {
+    /// Speaks through this end of a socket pair.
+    pub fn new(end: OwnedFd) -> Self {
+        Self { stream: end.into() }
+    }
+
+    /// Waits for the plan, which comes when the id maps are written.
+    ///
+    /// # Errors
+    /// [`Error::LauncherGone`], [`Error::Channel`], [`Error::Plan`]
+    pub fn receive_plan(&self) -> Result<Plan, Error> {
+        let mut header = [0; HEADER];
+        self.read_exact(&mut header)?;
+        let mut body = vec![0; body_length(header).map_err(Error::Plan)?];
+        self.read_exact(&mut body)?;
+        Plan::decode(&body).map_err(Error::Plan)
+    }
+
+    fn read_exact(&self, buffer: &mut [u8]) -> Result<(), Error> {
+        std::io::Read::read_exact(&mut &self.stream, buffer).map_err(|error| match error.raw_os_error() {
+            None | Some(libc::ECONNRESET) => Error::LauncherGone,
+            Some(errno) => Error::Channel(Errno::from_raw(errno)),
+        })
+    }
+
+    /// Sends a report, waiting until there is room for it.
+    ///
+    /// # Errors
+    /// EPIPE: the launcher is gone, which the event loop learns too.
+    pub fn send(&self, report: &Report) -> Result<(), Errno> {
+        self.send_frame(report, &[], MsgFlags::empty())
+    }
+
+    /// Says that the workload runs. Its pid goes as the sender's credentials, which the kernel translates into
+    /// the launcher's PID namespace (unix(7), SCM_CREDENTIALS); nobody has to search /proc for it.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_started(&self, workload: Pid, namespaces: Vec<(String, u64)>) -> Result<(), Errno> {
+        let report = Report::Started { pid: workload.as_raw(), namespaces };
+        let credentials = UnixCredentials::from(libc::ucred {
+            pid: workload.as_raw(),
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+        });
+        self.send_frame(&report, &[ControlMessage::ScmCredentials(&credentials)], MsgFlags::empty())
+    }
+
+    fn send_frame(
+        &self,
+        report: &Report,
+        control: &[ControlMessage<'_>],
+        flags: MsgFlags,
+    ) -> Result<(), Errno> {
+        let frame = report.encode().map_err(|_| Errno::EMSGSIZE)?;
+        let mut rest = frame.as_slice();
+        let mut control = control;
+        while !rest.is_empty() {
+            let flags = flags | MsgFlags::MSG_NOSIGNAL;
+            match sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(rest)], control, flags, None) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+            control = &[];
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Makes `log`'s lines reports. PID 1 keeps no terminal and no file open for them, and the launcher writes its
+/// own lines and these one after another.
+pub fn log_through(channel: &'static Channel, level: u8) {
+    let level = LevelFilter::iter().nth(level.into()).unwrap_or(LevelFilter::Trace);
+    if level != LevelFilter::Off && log::set_logger(Box::leak(Box::new(ChannelLog(channel)))).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+struct ChannelLog(&'static Channel);
+
+/// Longer lines are cut: a frame of this size is sent whole or not at all.
+const LONGEST_LINE: usize = 4096;
+
+impl Log for ChannelLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut message = record.args().to_string();
+        message.truncate(message.floor_char_boundary(LONGEST_LINE));
+        let report = Report::Log { level: record.level() as u8, message };
+        // A launcher that is stopped or gone must not hold PID 1 up: then the line is dropped.
+        let _ = self.0.send_frame(&report, &[], MsgFlags::MSG_DONTWAIT);
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,25 @@
+//! The directory in which the workload starts, when it is the caller's.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+
+use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::unistd::chdir;
+
+/// Stays in the caller's directory if `path` still leads to it. If not, a fresh mount hides it, and the workload
+/// would work in a directory that nothing else inside can name: then it starts in `/`.
+pub(super) fn keep(path: &OsStr) -> Result<(), Errno> {
+    let here = stat(".")?;
+    match stat(path) {
+        Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => Ok(()),
+        // The caller may be in a directory whose parents it may not search; so may the workload.
+        Err(Errno::EACCES) => Ok(()),
+        Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {
+            log::warn!("working directory: {}: hidden by a fresh mount, starting in /", path.display());
+            chdir("/")
+        }
+        Err(errno) => Err(errno),
+    }
+}

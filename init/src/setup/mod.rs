@@ -1,0 +1,48 @@
+//! Carries out the steps of a plan inside the new namespaces, one after another, before the workload starts.
+//!
+//! What is to be done, and in which order, is the launcher's to decide (its plan.rs).
+
+#![forbid(unsafe_code)]
+
+mod directory;
+mod mounts;
+mod names;
+mod network;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+
+use crate::error::Error;
+use crate::handoff::Step;
+
+/// Carries out every step.
+///
+/// # Errors
+/// [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
+pub fn carry_out(steps: &[Step]) -> Result<(), Error> {
+    for step in steps {
+        log::debug!("{}: {}", step.name(), step.object().display());
+        carry_out_one(step).map_err(|errno| Error::Setup(Box::new(step.clone()), errno))?;
+    }
+    Ok(())
+}
+
+fn carry_out_one(step: &Step) -> Result<(), Errno> {
+    match step {
+        Step::HostName(name) => names::set_host_name(name),
+        Step::DomainName(name) => names::set_domain_name(name),
+        Step::LoopbackUp => network::set_loopback_up(),
+        Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
+        Step::PrivateMounts => mounts::make_private(),
+        Step::Proc => mounts::mount_proc(),
+        Step::Tmp { size } => mounts::mount_tmp(*size),
+        Step::ChangeDirectory(path) => nix::unistd::chdir(path.as_os_str()),
+        Step::KeepDirectory(path) => directory::keep(path),
+    }
+}
+
+/// A time namespace cannot be entered by the process that makes it, only by the children that it forks from then
+/// on, so PID 1 stays outside and everything else is inside; see time_namespaces(7).
+fn enter_time_namespace_with_the_next_child() -> Result<(), Errno> {
+    unshare(CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))
+}

@@ -1,0 +1,153 @@
+//! Receiving signals without losing one: everything is blocked, and read from a signalfd(2).
+//!
+//! A blocked signal stays pending whatever its disposition, a real-time one as often as it was sent (handlers would
+//! have to hand it on through slots of a fixed number). Which signals mean
+//! what is the supervisor's to say.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::handoff::SignalState;
+use crate::sys;
+
+/// Every signal there is.
+pub const ALL: u64 = u64::MAX;
+
+/// One signal that was sent to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// 1 to 64.
+    pub number: i32,
+    /// Where it comes from: positive for the kernel (a terminal, a timer), 0 or negative for a process. See
+    /// sigaction(2), si_code.
+    pub code: i32,
+    /// The pid of the process that sent it, as seen from here; 0 if it is not seen from here.
+    pub sender: u32,
+}
+
+impl Received {
+    /// Whether a process sent it by kill(2), sigqueue(3) or the like, and not the kernel by itself.
+    pub fn was_sent_by_a_process(&self) -> bool {
+        self.code <= 0
+    }
+}
+
+/// Blocks every signal in the calling thread and returns the mask that was in force.
+///
+/// # Errors
+/// None that the kernel documents for these arguments.
+pub fn block_all() -> Result<u64, Errno> {
+    sys::set_signal_mask(ALL)
+}
+
+/// Puts a mask back in force.
+///
+/// # Errors
+/// As [`block_all`].
+pub fn set_mask(mask: u64) -> Result<(), Errno> {
+    sys::set_signal_mask(mask).map(drop)
+}
+
+/// The signal state that the caller of this program had, with `mask` being what [`block_all`] returned.
+pub fn callers_state(mask: u64) -> SignalState {
+    SignalState {
+        mask,
+        ignore_pipe: sys::sigpipe_came_ignored(),
+        ignore_child: sys::is_ignored(libc::SIGCHLD),
+    }
+}
+
+/// Makes SIGCHLD one that leaves zombies: with an inherited SIG_IGN the kernel would reap every child by itself
+/// and its status would be lost (waitpid(2), "ECHILD").
+///
+/// # Errors
+/// None that the kernel documents for these arguments.
+pub fn let_children_be_waited_for() -> Result<(), Errno> {
+    sys::set_ignored(libc::SIGCHLD, false)
+}
+
+/// The signals that were sent to this process, in the order in which the kernel delivers them.
+#[derive(Debug)]
+pub struct SignalQueue {
+    descriptor: OwnedFd,
+}
+
+/// How many are read by one call.
+const BATCH: usize = 16;
+
+impl SignalQueue {
+    /// A queue of every signal. They must be blocked.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM; see signalfd(2).
+    pub fn new() -> Result<Self, Errno> {
+        sys::signal_descriptor(ALL).map(|descriptor| Self { descriptor })
+    }
+
+    /// Calls `each` with every signal that is pending, and returns when none is left.
+    ///
+    /// # Errors
+    /// None that the kernel documents for a signalfd.
+    pub fn drain(&self, mut each: impl FnMut(Received)) -> Result<(), Errno> {
+        let mut batch = [sys::empty_siginfo(); BATCH];
+        loop {
+            match sys::read_signals(self.descriptor.as_fd(), &mut batch) {
+                Ok(count) => {
+                    for info in &batch[..count] {
+                        each(Received {
+                            number: info.ssi_signo as i32,
+                            code: info.ssi_code,
+                            sender: info.ssi_pid,
+                        });
+                    }
+                    if count < BATCH {
+                        return Ok(());
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+impl AsFd for SignalQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// The name of a signal, for messages: `SIGTERM`, `SIGRTMIN+2`, or its number where it has none.
+pub fn name(number: i32) -> String {
+    match signal_hook::low_level::signal_name(number) {
+        Some(name) => name.into(),
+        None if number == libc::SIGSTKFLT => "SIGSTKFLT".into(),
+        None if number == libc::SIGPWR => "SIGPWR".into(),
+        None if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) => match number - libc::SIGRTMIN() {
+            0 => "SIGRTMIN".into(),
+            n => format!("SIGRTMIN+{n}"),
+        },
+        None => format!("signal {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_named_as_kill_does() {
+        assert_eq!(name(libc::SIGTERM), "SIGTERM");
+        assert_eq!(name(libc::SIGPWR), "SIGPWR");
+        assert_eq!(name(libc::SIGRTMIN()), "SIGRTMIN");
+        assert_eq!(name(libc::SIGRTMIN() + 3), "SIGRTMIN+3");
+        assert_eq!(name(99), "signal 99");
+        for number in 1..=31 {
+            assert!(name(number).starts_with("SIG"), "{number}");
+        }
+    }
+}

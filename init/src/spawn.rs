@@ -1,0 +1,258 @@
+//! Starts the workload: fork, the signal state and descriptors it shall have, its process group, exec.
+//!
+//! What becomes of it afterwards is event_loop.rs's to see.
+
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{ForkResult, Pid, getpid, pipe2, setpgid, tcsetpgrp};
+
+use crate::error::Error;
+use crate::exit;
+use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
+use crate::signals;
+use crate::sys::{self, CStringArray};
+
+/// Where programs are looked for when the environment has no PATH; execvp(3)'s default.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+/// What runs a file that is executable but has no format that the kernel knows; see execvp(3), ENOEXEC.
+const SHELL: &std::ffi::CStr = c"/bin/sh";
+
+/// Starts the workload and returns when it has been executed. Every signal must be blocked.
+///
+/// While the exec takes its time, the end of `launcher`, if given, is looked out for.
+///
+/// # Errors
+/// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
+/// [`Error::LauncherGone`] come from here.
+pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pid, Error> {
+    let program = Program::new(workload)?;
+    let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
+    match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
+        ForkResult::Child => {
+            let Err(failure) = become_workload(workload, &program);
+            let code = failure.code;
+            if let Ok(frame) = Report::Failed(failure).encode() {
+                // Nobody is left to tell if this fails; the exit code says it once more.
+                let _ = std::fs::File::from(tell).write_all(&frame);
+            }
+            std::process::exit(code.into());
+        }
+        ForkResult::Parent { child } => {
+            drop(tell);
+            if matches!(workload.group, Group::Own { .. }) {
+                // The child does the same. Whoever comes first, a signal to the group finds it. EACCES: it has
+                // executed already, ESRCH: it has ended already.
+                let _ = setpgid(child, child);
+            }
+            wait_until_told(told.as_fd(), launcher)?;
+            let mut frame = Vec::new();
+            std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
+            match first_body(&frame).ok().flatten().map(Report::decode) {
+                Some(Ok(Report::Failed(failure))) => Err(Error::Workload(Box::new(failure))),
+                _ => Ok(child),
+            }
+        }
+    }
+}
+
+/// Returns when `told` has something, or its end of file: an exec closes the child's end.
+fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+    let Some(launcher) = launcher else { return Ok(()) };
+    let mut polled = [PollFd::new(told, PollFlags::POLLIN), PollFd::new(launcher, PollFlags::POLLIN)];
+    match poll(&mut polled, PollTimeout::NONE) {
+        Ok(_) if polled[0].any() == Some(true) => Ok(()),
+        Ok(_) => Err(Error::LauncherGone),
+        Err(errno) => Err(Error::Own("poll", errno)),
+    }
+}
+
+/// The command in the form that execve(2) takes, ready before the fork.
+struct Program {
+    candidates: Vec<CString>,
+    arguments: CStringArray,
+    environment: CStringArray,
+    name: OsString,
+}
+
+impl Program {
+    fn new(workload: &Workload) -> Result<Self, Error> {
+        let name = workload.command.first().cloned().unwrap_or_default();
+        Ok(Self {
+            candidates: candidates(&name, &workload.environment)
+                .into_iter()
+                .map(c_string)
+                .collect::<Result<_, _>>()?,
+            arguments: c_strings(&workload.command)?,
+            environment: c_strings(&workload.environment)?,
+            name,
+        })
+    }
+}
+
+fn c_strings(strings: &[OsString]) -> Result<CStringArray, Error> {
+    strings.iter().cloned().map(c_string).collect::<Result<_, _>>().map(CStringArray::new)
+}
+
+fn c_string(string: OsString) -> Result<CString, Error> {
+    CString::new(string.into_vec()).map_err(|error| Error::NulByte(OsString::from_vec(error.into_vec())))
+}
+
+/// The paths to try for a command of this name, in their order; see execvp(3).
+fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
+    if name.is_empty() || name.as_bytes().contains(&b'/') {
+        return vec![name.to_owned()];
+    }
+    let path = environment.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
+    path.unwrap_or(DEFAULT_PATH)
+        .split(|byte| *byte == b':')
+        .map(|folder| match folder {
+            // An empty entry is the working directory.
+            b"" => name.to_owned(),
+            folder => Path::new(OsStr::from_bytes(folder)).join(name).into_os_string(),
+        })
+        .collect()
+}
+
+/// Runs in the new process; returns only when something failed.
+fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible, Failure> {
+    let failed = |object: &str| {
+        let object = OsString::from(object);
+        move |errno: Errno| Failure {
+            code: exit::FAILED,
+            step: "workload".into(),
+            object,
+            detail: String::new(),
+            errno: errno as i32,
+        }
+    };
+    join_group(workload.group).map_err(failed("process group"))?;
+    sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
+    sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
+    if let Descriptors::Only(keep) = &workload.descriptors {
+        keep_only(keep).map_err(failed("descriptors"))?;
+    }
+    if workload.drop_capabilities {
+        drop_inherited_capabilities().map_err(failed("capabilities"))?;
+    }
+    // Last: from here on a signal does to this process what it will do to the workload.
+    signals::set_mask(workload.signals.mask).map_err(failed("signal mask"))?;
+    Err(execute(program))
+}
+
+fn join_group(group: Group) -> Result<(), Errno> {
+    let Group::Own { foreground } = group else { return Ok(()) };
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    if foreground {
+        // SIGTTOU is blocked, else this would stop us. A terminal that has been hung up or has changed hands
+        // since the launcher looked is no reason not to run.
+        if let Err(errno) = tcsetpgrp(std::io::stdin(), getpid()) {
+            log::debug!("terminal: not taken: {}", errno.desc());
+        }
+    }
+    Ok(())
+}
+
+/// Every descriptor above 2 but these closes at exec, and these stay.
+fn keep_only(keep: &[i32]) -> Result<(), Errno> {
+    sys::close_range_on_exec(3, u32::MAX)?;
+    keep.iter().try_for_each(|fd| sys::keep_on_exec(*fd))
+}
+
+/// Emptying the inheritable set empties the ambient one with it; capabilities(7).
+fn drop_inherited_capabilities() -> Result<(), Errno> {
+    sys::set_capabilities(sys::Capabilities { inheritable: 0, ..sys::capabilities()? })
+}
+
+/// Tries each candidate as execvp(3) does, and says why none could be executed.
+fn execute(program: &Program) -> Failure {
+    let mut reason = (Errno::ENOENT, String::new());
+    for candidate in &program.candidates {
+        let mut errno = sys::execute(candidate, &program.arguments, &program.environment);
+        if errno == Errno::ENOEXEC {
+            errno = execute_by_shell(candidate, program);
+        }
+        let path = Path::new(OsStr::from_bytes(candidate.as_bytes()));
+        match errno {
+            // execve says ENOENT of a missing interpreter too.
+            Errno::ENOENT if path.exists() => reason = (errno, missing_interpreter(path)),
+            Errno::ENOENT | Errno::ENOTDIR if program.candidates.len() > 1 => {}
+            Errno::EACCES => reason = (errno, String::new()),
+            _ => {
+                reason = (errno, String::new());
+                break;
+            }
+        }
+    }
+    let (errno, detail) = reason;
+    let code = match errno {
+        Errno::ENOENT | Errno::ENOTDIR => exit::NOT_FOUND,
+        _ => exit::NOT_EXECUTABLE,
+    };
+    let searched = program.candidates.len() > 1 && errno == Errno::ENOENT && detail.is_empty();
+    let detail = if searched { "not found in PATH".into() } else { detail };
+    Failure { code, step: "exec".into(), object: program.name.clone(), detail, errno: errno as i32 }
+}
+
+fn execute_by_shell(script: &CString, program: &Program) -> Errno {
+    let rest = program.arguments.strings().iter().skip(1).cloned();
+    let arguments = [SHELL.to_owned(), script.clone()].into_iter().chain(rest).collect();
+    sys::execute(&SHELL.to_owned(), &CStringArray::new(arguments), &program.environment)
+}
+
+/// What a file that exists lacks when it cannot be executed for ENOENT.
+fn missing_interpreter(path: &Path) -> String {
+    // The kernel reads no more than this of a script's first line (BINPRM_BUF_SIZE).
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    match (read, start.strip_prefix(b"#!")) {
+        (Ok(_), Some(line)) => {
+            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let interpreter =
+                line.trim_ascii().split(|byte| b" \t".contains(byte)).next().unwrap_or_default();
+            format!("its interpreter {} does not exist", OsStr::from_bytes(interpreter).display())
+        }
+        _ => "the dynamic loader that it names as its interpreter does not exist".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(name: &str, environment: &[&str]) -> Vec<OsString> {
+        let environment: Vec<_> = environment.iter().map(OsString::from).collect();
+        candidates(OsStr::new(name), &environment)
+    }
+
+    #[test]
+    fn a_name_is_looked_for_in_each_folder_of_the_path_in_order() {
+        assert_eq!(paths("ls", &["HOME=/", "PATH=/a:/b"]), ["/a/ls", "/b/ls"]);
+    }
+
+    #[test]
+    fn an_empty_entry_of_the_path_is_the_working_directory() {
+        assert_eq!(paths("ls", &["PATH=/a::"]), ["/a/ls", "ls", "ls"]);
+        assert_eq!(paths("ls", &["PATH="]), ["ls"]);
+    }
+
+    #[test]
+    fn without_a_path_the_default_of_execvp_is_searched() {
+        assert_eq!(paths("ls", &["XPATH=/a"]), ["/bin/ls", "/usr/bin/ls"]);
+    }
+
+    #[test]
+    fn a_name_with_a_slash_and_an_empty_one_are_not_looked_for() {
+        assert_eq!(paths("./ls", &["PATH=/a"]), ["./ls"]);
+        assert_eq!(paths("", &["PATH=/a"]), [""]);
+    }
+}

@@ -1,0 +1,306 @@
+//! The system calls that nix has no safe form of; the only `unsafe` in this crate.
+//!
+//! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
+//! real-time signals, and a PID 1 has to see and forward those too.
+
+use std::ffi::{CString, c_int, c_long, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, Pid};
+
+/// Size of the kernel's signal set in bytes; rt_sigprocmask(2) and signalfd4(2) demand exactly this.
+const KERNEL_SIGSET: usize = size_of::<u64>();
+
+/// Sets the calling thread's signal mask and returns the old one. Bit n-1 stands for signal n.
+///
+/// See rt_sigprocmask(2). SIGKILL and SIGSTOP are left out by the kernel.
+pub fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
+    let mut old = 0_u64;
+    // SAFETY: both pointers are to live u64s, and KERNEL_SIGSET is their size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            &raw mut old,
+            KERNEL_SIGSET,
+        )
+    };
+    Errno::result(result).map(|_| old)
+}
+
+/// A descriptor from which the pending signals of `mask` are read; non-blocking, close-on-exec. See signalfd(2).
+pub fn signal_descriptor(mask: u64) -> Result<OwnedFd, Errno> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: the pointer is to a live u64 and KERNEL_SIGSET is its size.
+    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, KERNEL_SIGSET, flags) };
+    // SAFETY: the kernel just made this descriptor, and nobody else knows of it.
+    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Reads as many pending signals as `buffer` holds; returns how many came. EAGAIN: there are none.
+pub fn read_signals(fd: BorrowedFd<'_>, buffer: &mut [libc::signalfd_siginfo]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes whole signalfd_siginfo records, at most size_of_val(buffer) bytes of them, and
+    // any bytes are a valid signalfd_siginfo (integers only).
+    let read =
+        unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast::<c_void>(), size_of_val(buffer)) };
+    Errno::result(read).map(|bytes| bytes as usize / size_of::<libc::signalfd_siginfo>())
+}
+
+/// An all-zero record for [`read_signals`] to fill.
+pub fn empty_siginfo() -> libc::signalfd_siginfo {
+    // SAFETY: signalfd_siginfo consists of integers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Whether `signal` is ignored in this process.
+pub fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: sigaction is a plain C struct that zero is a value of; a null new action only asks for the old one.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        action
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Sets `signal` to be ignored, or to its default. See sigaction(2).
+pub fn set_ignored(signal: c_int, ignored: bool) -> Result<(), Errno> {
+    let handler = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither SIG_IGN nor SIG_DFL runs code of ours.
+    let old = unsafe { libc::signal(signal, handler) };
+    if old == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// What SIGPIPE was when the program was executed: Rust's runtime sets it to ignored before `main`, which would
+/// otherwise be handed down to every workload.
+static SIGPIPE_CAME_IGNORED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_sigpipe() {
+    SIGPIPE_CAME_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+}
+
+// SAFETY: the loader calls each function in .init_array once, before main and its runtime; this one calls
+// sigaction and stores to an atomic, which need no runtime.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_SIGPIPE: extern "C" fn() = note_sigpipe;
+
+/// Whether SIGPIPE was ignored when this program was executed.
+pub fn sigpipe_came_ignored() -> bool {
+    SIGPIPE_CAME_IGNORED.load(Ordering::Relaxed)
+}
+
+/// Takes ownership of a descriptor that the process that executed this program left for it.
+///
+/// # Errors
+/// EBADF when it isn't open, or is one of the three standard ones.
+pub fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd <= libc::STDERR_FILENO {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: F_GETFD only asks.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: it is open, and it was named on our command line for us to own; nothing else in this program
+    // uses a descriptor that it did not open itself.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// fork(2), from a process with one thread.
+pub fn fork() -> Result<ForkResult, Errno> {
+    // SAFETY: PID 1 has one thread, so the child finds no lock held by a thread that it doesn't have.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Marks every open descriptor from `first` to `last` (both included) close-on-exec. See close_range(2),
+/// CLOSE_RANGE_CLOEXEC: Linux 5.11.
+pub fn close_range_on_exec(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: only sets a flag; no descriptor is closed while this program runs.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(result).map(drop)
+}
+
+/// Clears close-on-exec of descriptor `fd`, so that the next executed program has it.
+pub fn keep_on_exec(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: only clears a flag.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// Closes descriptor `fd`, which was handed down for the workload alone.
+pub fn close_inherited(fd: RawFd) {
+    // SAFETY: the caller names a descriptor that came with the plan for the workload; no OwnedFd of this
+    // program has that number. close(2) frees it whatever it returns.
+    unsafe { libc::close(fd) };
+}
+
+/// How a wait ended that does not block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// Child `pid` changed its state; `status` is to be read by waitpid(2)'s macros.
+    Changed {
+        /// The child.
+        pid: Pid,
+        /// The raw wait status.
+        status: c_int,
+    },
+    /// There are children, but none of them has anything to tell.
+    Nothing,
+    /// There are no children at all.
+    NoChildren,
+}
+
+/// waitpid(2) for any child, without blocking, stops and continuations included.
+///
+/// nix's form fails on a death by a real-time signal after the zombie is gone, and so loses the status.
+pub fn wait_any() -> Result<Waited, Errno> {
+    let mut status = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
+    // SAFETY: the pointer is to a live c_int.
+    match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, flags) }) {
+        Ok(0) => Ok(Waited::Nothing),
+        Ok(pid) => Ok(Waited::Changed { pid: Pid::from_raw(pid), status }),
+        Err(Errno::ECHILD) => Ok(Waited::NoChildren),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// kill(2) with the number of any signal, the real-time ones included; `pid` as there (negative: a group).
+pub fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
+    // SAFETY: sends a signal, touches no memory.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
+pub fn let_go_of(standard: &[RawFd]) -> Result<(), Errno> {
+    // SAFETY: the path is a C string; the descriptor is closed below unless it is one of the three.
+    let null = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
+    for fd in standard {
+        // SAFETY: replaces a standard descriptor, which std's handle names by number and does not own.
+        Errno::result(unsafe { libc::dup2(null, *fd) })?;
+    }
+    if null > libc::STDERR_FILENO {
+        // SAFETY: opened above, and nobody else knows of it.
+        unsafe { libc::close(null) };
+    }
+    Ok(())
+}
+
+/// Replaces this program; returns only when that failed. See execve(2).
+pub fn execute(path: &CString, arguments: &CStringArray, environment: &CStringArray) -> Errno {
+    // SAFETY: a C string and two null-terminated arrays of C strings, all borrowed for the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    Errno::last()
+}
+
+/// C strings and the null-terminated array of pointers to them that execve(2) takes.
+#[derive(Debug)]
+pub struct CStringArray {
+    pointers: Vec<*const libc::c_char>,
+    strings: Vec<CString>,
+}
+
+impl CStringArray {
+    /// Takes the strings in their order.
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { pointers, strings }
+    }
+
+    /// The array, valid as long as `self`: a CString's bytes stay where they are when it is moved.
+    pub fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
+
+    /// The strings.
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// prctl(2) with one argument.
+pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
+    // SAFETY: used for options whose argument is a number (or is unused), never a pointer.
+    Errno::result(unsafe { libc::prctl(option, argument, 0 as c_long, 0 as c_long, 0 as c_long) }).map(drop)
+}
+
+/// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
+pub fn set_process_name(name: &std::ffi::CStr) -> Result<(), Errno> {
+    // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
+}
+
+/// The three capability sets of one process. Bit n stands for capability n. See capabilities(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// In force.
+    pub effective: u64,
+    /// The most that may be put in force.
+    pub permitted: u64,
+    /// Kept across an exec, together with the file's.
+    pub inheritable: u64,
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+/// _LINUX_CAPABILITY_VERSION_3: two words for each set.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// The sets of the calling thread. See capget(2).
+pub fn capabilities() -> Result<Capabilities, Errno> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let mut words = [[0_u32; 3]; 2];
+    // SAFETY: version 3 reads the header and writes two records of three words.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw const header, words.as_mut_ptr()) })?;
+    let set = |i: usize| u64::from(words[1][i]) << 32 | u64::from(words[0][i]);
+    Ok(Capabilities { effective: set(0), permitted: set(1), inheritable: set(2) })
+}
+
+/// Sets those of the calling thread. Allocates nothing: it runs between clone and exec. See capset(2).
+pub fn set_capabilities(sets: Capabilities) -> Result<(), Errno> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let word = |shift: u32| {
+        [sets.effective, sets.permitted, sets.inheritable].map(|set| (set >> shift & 0xffff_ffff) as u32)
+    };
+    let words = [word(0), word(32)];
+    // SAFETY: version 3 reads the header and two records of three words.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) }).map(drop)
+}
+
+/// Raises one capability, which must be permitted and inheritable, in the ambient set: it survives an exec by a
+/// user who isn't root. See prctl(2), PR_CAP_AMBIENT.
+pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
+    // SAFETY: PR_CAP_AMBIENT takes numbers only.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE as c_long,
+            c_long::from(capability),
+            0 as c_long,
+            0 as c_long,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Sets the interface called `lo` up in this network namespace. See netdevice(7), SIOCSIFFLAGS.
+pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: ifreq is a plain C struct that zero is a value of.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: SIOCSIFFLAGS reads the name and the flags of one ifreq.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+        .map(drop)
+}
+
+/// Sets the NIS domain name of this UTS namespace. See setdomainname(2).
+pub fn set_domain_name(name: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads name.len() bytes.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}

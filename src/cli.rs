@@ -1,0 +1,396 @@
+//! The command line: arguments → options. Its help and its man page (docs/launch.1) are made from this.
+//!
+//! Values only; whether the options make sense together is plan.rs's to say.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, ValueEnum};
+use launch_init::handoff::Group;
+
+use crate::error::Error;
+use crate::plan::{Identity, Network, Options, Share, Tmp};
+
+/// Run a command in Linux namespaces of its own, under a real PID 1.
+///
+/// The command gets new user, mount, UTS, IPC, PID and cgroup namespaces, a fresh /proc and a fresh /tmp; all else
+/// is the caller's own file system and network. PID 1 forwards signals to it, reaps its orphans, ends whatever it
+/// leaves over, and returns its exit status. When launch dies, everything inside dies with it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "launch",
+    version,
+    override_usage = "launch [OPTIONS] -- CMD [ARG...]",
+    after_help = "Exit status: CMD's own; 128+n if signal n killed it; 124 if --timeout ran out; 125 if launch \
+                  failed; 126 if CMD could not be executed; 127 if it was not found.",
+    after_long_help = EXIT_STATUS,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
+    #[arg(value_name = "CMD", last = true, num_args = 1..)]
+    command: Vec<OsString>,
+
+    /// The network: the caller's, or a new one with only a loopback interface
+    #[arg(long, value_enum, value_name = "KIND", default_value = "host", help_heading = "Namespaces")]
+    net: Network,
+
+    /// Keep the caller's namespace of this kind; may be repeated
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', help_heading = "Namespaces")]
+    share: Vec<Share>,
+
+    /// Make a namespace that isn't made by default; may be repeated
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', help_heading = "Namespaces")]
+    unshare: Vec<Unshare>,
+
+    /// Appear as this user id instead of 0 (0 to 4294967294)
+    #[arg(long, value_name = "N", value_parser = id, conflicts_with = "keep_id", help_heading = "Identity")]
+    uid: Option<u32>,
+
+    /// Appear as this group id instead of 0 (0 to 4294967294)
+    #[arg(long, value_name = "N", value_parser = id, conflicts_with = "keep_id", help_heading = "Identity")]
+    gid: Option<u32>,
+
+    /// Appear as the caller's own user and group id
+    #[arg(long, help_heading = "Identity")]
+    keep_id: bool,
+
+    /// The host name, 1 to 64 bytes [default: container]
+    #[arg(long, value_name = "NAME", help_heading = "Identity")]
+    hostname: Option<OsString>,
+
+    /// The NIS domain name, 1 to 64 bytes [default: the caller's]
+    #[arg(long, value_name = "NAME", help_heading = "Identity")]
+    domainname: Option<OsString>,
+
+    /// The most that the fresh /tmp may hold: bytes, or with K, M, G or T [default: half of the memory]
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "keep_tmp", help_heading = "Files")]
+    tmp_size: Option<u64>,
+
+    /// Keep the caller's /tmp
+    #[arg(long, help_heading = "Files")]
+    keep_tmp: bool,
+
+    /// Start in this directory [default: the caller's, or / where a fresh mount hides that]
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    chdir: Option<PathBuf>,
+
+    /// Hand on the open descriptor N besides 0, 1 and 2; may be repeated
+    #[arg(long, value_name = "N", value_parser = descriptor, help_heading = "Files")]
+    keep_fd: Vec<i32>,
+
+    /// Set a variable; may be repeated
+    #[arg(
+        long,
+        value_name = "K=V",
+        value_parser = OsStringValueParser::new().try_map(variable),
+        help_heading = "Environment"
+    )]
+    env: Vec<(OsString, OsString)>,
+
+    /// Remove an inherited variable; may be repeated
+    #[arg(long, value_name = "K", help_heading = "Environment")]
+    unset_env: Vec<OsString>,
+
+    /// Remove every inherited variable; --env still sets some
+    #[arg(long, help_heading = "Environment")]
+    clear_env: bool,
+
+    /// End the command after this time (500ms, 30s, 1h 5m; seconds without a unit): SIGTERM, the grace, SIGKILL
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Life")]
+    timeout: Option<Duration>,
+
+    /// How long those whom the command leaves over have between SIGTERM and SIGKILL
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s", help_heading = "Life")]
+    grace: Duration,
+
+    /// Write what happens to descriptor N, a JSON object a line
+    #[arg(long, value_name = "N", value_parser = descriptor, help_heading = "Output")]
+    status_fd: Option<i32>,
+
+    /// Log every step; twice for more. LAUNCH_LOG=debug does the same
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    verbose: u8,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  n      CMD exited with n
+  128+n  CMD was killed by signal n
+  124    --timeout ran out
+  125    launch failed before CMD ran; a wrong command line is such a failure
+  126    CMD was found but could not be executed
+  127    CMD was not found";
+
+/// A namespace that isn't made by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Unshare {
+    /// The monotonic and boot-time clocks
+    Time,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Request {
+    /// Run a command.
+    Run(Box<Cli>),
+    /// Print this text (help or version).
+    Print(String),
+}
+
+/// Reads the command line, the program's name first.
+///
+/// # Errors
+/// [`Error::Option`]
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(Request::Run(Box::new(cli))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Request::Print(error.render().to_string()))
+            }
+            _ => Err(in_one_line(&error)),
+        },
+    }
+}
+
+/// The definition of the command line, for man pages.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// What is asked for, in this process group.
+    pub fn options(&self, group: Group) -> Options {
+        Options {
+            command: self.command.clone(),
+            network: self.net,
+            time_namespace: self.unshare.contains(&Unshare::Time),
+            share: self.share.clone(),
+            identity: match (self.keep_id, self.uid, self.gid) {
+                (true, ..) => Identity::Keep,
+                (false, None, None) => Identity::Root,
+                (false, uid, gid) => Identity::Ids { uid, gid },
+            },
+            host_name: self.hostname.clone(),
+            domain_name: self.domainname.clone(),
+            tmp: if self.keep_tmp { Tmp::Callers } else { Tmp::Fresh { size: self.tmp_size } },
+            directory: self.chdir.clone(),
+            clear_environment: self.clear_env,
+            unset: self.unset_env.clone(),
+            set: self.env.clone(),
+            keep: self.keep_fd.clone(),
+            grace: self.grace,
+            timeout: self.timeout,
+            group,
+            report_namespaces: self.status_fd.is_some(),
+        }
+    }
+
+    /// Where the status lines go.
+    pub fn status_fd(&self) -> Option<i32> {
+        self.status_fd
+    }
+
+    /// How often -v was given.
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+}
+
+/// clap's errors take several lines, with a usage; ours take one, and name the option first.
+fn in_one_line(error: &clap::Error) -> Error {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    // clap calls an option "--net <KIND>".
+    let option = argument.split([' ', '=']).next().unwrap_or_default().to_owned();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let (object, reason) = match error.kind() {
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            (argument, "a command must stand behind --, as in: launch [OPTIONS] -- CMD [ARG...]".into())
+        }
+        ErrorKind::UnknownArgument => match context(ContextKind::SuggestedArg) {
+            Some(known) => (argument, format!("no such option; did you mean {known}?")),
+            None => (argument, "no such option; see launch --help".into()),
+        },
+        ErrorKind::InvalidValue if value.is_empty() => (option, "needs a value".into()),
+        ErrorKind::InvalidValue => {
+            let known = context(ContextKind::ValidValue).unwrap_or_default();
+            (option, format!("{value:?} is none of {known}"))
+        }
+        ErrorKind::ValueValidation => {
+            let reason =
+                std::error::Error::source(error).map_or_else(|| "is not valid".into(), ToString::to_string);
+            (option, reason)
+        }
+        ErrorKind::ArgumentConflict => match context(ContextKind::PriorArg) {
+            Some(other) if other != argument => {
+                let other = other.split(' ').next().unwrap_or_default().to_owned();
+                (option, format!("cannot be used together with {other}"))
+            }
+            _ => (option, "was given more than once".into()),
+        },
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            (
+                if option.is_empty() { "launch".into() } else { option },
+                line.trim_start_matches("error: ").into(),
+            )
+        }
+    };
+    Error::Option(object.into(), reason)
+}
+
+/// Digits only: Rust's own parser takes `+1`.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// 4294967295 is what chown(2) and others take for "no id".
+fn id(text: &str) -> Result<u32, String> {
+    number(text)
+        .and_then(|id| u32::try_from(id).ok())
+        .filter(|id| *id != u32::MAX)
+        .ok_or_else(|| format!("{text:?} is no id: they go from 0 to 4294967294"))
+}
+
+fn descriptor(text: &str) -> Result<i32, String> {
+    number(text)
+        .and_then(|fd| i32::try_from(fd).ok())
+        .ok_or_else(|| format!("{text:?} is no descriptor's number: they go from 0 to 2147483647"))
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        Some((at, 't' | 'T')) => (&text[..at], 1 << 40),
+        _ => (text, 1),
+    };
+    number(digits)
+        .and_then(|number| number.checked_mul(factor))
+        // The kernel counts a file system's size in a signed number.
+        .filter(|size| (1..=i64::MAX as u64).contains(size))
+        .ok_or_else(|| {
+            format!("{text:?} is no size: say a number of bytes above 0, or one with K, M, G or T")
+        })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    number(text)
+        .map(Duration::from_secs)
+        .or_else(|| humantime::parse_duration(text).ok())
+        .ok_or_else(|| format!("{text:?} is no duration: say 500ms, 30s, 5m or 1h"))
+}
+
+fn variable(text: OsString) -> Result<(OsString, OsString), String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        None => Err(format!("{:?} has no =; say --env NAME=VALUE", text.display().to_string())),
+        Some(0) => Err(format!("{:?} has no name before the =", text.display().to_string())),
+        Some(at) => {
+            let (key, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
+            Ok((OsString::from_vec(key), OsString::from_vec(value)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Request, Error> {
+        parse(std::iter::once("launch").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    fn options(line: &str) -> Options {
+        match parse_words(line) {
+            Ok(Request::Run(cli)) => cli.options(Group::Callers),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        match parse_words(line) {
+            Err(error) => error.to_string(),
+            Ok(request) => panic!("{line}: {request:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn all_behind_the_dashes_is_the_command() {
+        assert_eq!(options("-- ls -l -- --net none").command, ["ls", "-l", "--", "--net", "none"]);
+    }
+
+    #[test]
+    fn without_the_dashes_the_error_says_so() {
+        let expected =
+            "command line: ls: a command must stand behind --, as in: launch [OPTIONS] -- CMD [ARG...]";
+        assert_eq!(refused("ls"), expected);
+        assert_eq!(refused("--net none ls -l"), expected);
+    }
+
+    #[test]
+    fn a_wrong_option_is_named_in_one_line() {
+        assert_eq!(refused("--foo -- true"), "command line: --foo: no such option; see launch --help");
+        assert_eq!(
+            refused("--hostnam x -- true"),
+            "command line: --hostnam: no such option; did you mean --hostname?"
+        );
+        assert_eq!(refused("--net moon -- true"), "command line: --net: \"moon\" is none of host, none");
+        assert_eq!(refused("--uid 1 --uid 2 -- true"), "command line: --uid: was given more than once");
+        assert_eq!(
+            refused("--uid 1 --keep-id -- true"),
+            "command line: --uid: cannot be used together with --keep-id"
+        );
+        assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
+    }
+
+    #[test]
+    fn numbers_out_of_range_and_in_other_forms_are_refused() {
+        for text in ["-1", "+1", "0x0", "4294967295", "4294967296", "99999999999999999999", "1.5", "a"] {
+            assert!(id(text).is_err(), "{text}");
+        }
+        assert_eq!(id("4294967294"), Ok(4294967294));
+        assert_eq!(descriptor("2147483648").is_err(), descriptor("2147483647").is_ok());
+        for text in ["0", "0K", "K", "", "-1M", "1.5G", "9999999999G", "1 M", "1é"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!((size("7"), size("64m"), size("1G")), (Ok(7), Ok(64 << 20), Ok(1 << 30)));
+        for text in ["", "-1", "1x", "s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            (duration("3"), duration("1500ms")),
+            (Ok(Duration::from_secs(3)), Ok(Duration::from_millis(1500)))
+        );
+    }
+
+    #[test]
+    fn a_variable_is_split_at_its_first_equals_sign() {
+        assert_eq!(
+            options("--env A=b=c --env B= -- x").set,
+            [("A".into(), "b=c".into()), ("B".into(), "".into())]
+        );
+        assert_eq!(refused("--env A -- x"), "command line: --env: \"A\" has no =; say --env NAME=VALUE");
+        assert!(refused("--env =A -- x").contains("no name"));
+    }
+}

@@ -1,0 +1,368 @@
+//! The library's builder and handle, in the manner of `std::process::Command`.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use launch_init::exit::Outcome;
+use launch_init::handoff::{Group, SignalState};
+use launch_init::signals;
+use nix::errno::Errno;
+use nix::unistd::{getegid, geteuid};
+
+use crate::error::Error;
+use crate::plan::{self, Caller, Identity, Network, Options, Share, Tmp};
+use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
+use crate::sys;
+
+/// A command to be run in namespaces of its own, under a real PID 1.
+///
+/// The defaults are those of `launch -- CMD`: new user, mount, UTS, IPC, PID and cgroup namespaces, the caller as
+/// root inside, the host name `container`, a fresh /proc and /tmp, and the caller's network, directory,
+/// environment, stdin, stdout and stderr.
+///
+/// PID 1 is this very program, executed again, if [`become_init_if_asked`] stands at the start of its `main`;
+/// else the file that [`Command::init_file`] names, or `launch-init` from the PATH.
+///
+/// ```
+/// // The first line of main: in a sandbox this program is the PID 1.
+/// launch::become_init_if_asked();
+///
+/// let mut sandbox = launch::Command::new("sh").args(["-c", "test $(hostname) = here; exit 7"])
+///     .host_name("here")
+///     .spawn()?;
+/// assert!(sandbox.id() > 1);
+/// assert_eq!(sandbox.wait()?, launch::Outcome::Exited(7));
+/// # Ok::<(), launch::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Command {
+    options: Options,
+    init_file: Option<PathBuf>,
+    stdio: [Option<OwnedFd>; 3],
+    signals: Option<SignalState>,
+}
+
+impl Command {
+    /// Runs `program`, which is looked for in the PATH that it will have.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self::from_options(Options { command: vec![program.as_ref().into()], ..Options::default() })
+    }
+
+    /// Runs what `options` say.
+    pub fn from_options(options: Options) -> Self {
+        Self { options, init_file: None, stdio: [None, None, None], signals: None }
+    }
+
+    /// Adds an argument; any bytes but NUL.
+    pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.options.command.push(argument.as_ref().into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.options.command.extend(arguments.into_iter().map(|argument| argument.as_ref().into()));
+        self
+    }
+
+    /// Sets a variable. All that are set are set after all that are removed.
+    pub fn env(&mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.options.set.push((key.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Removes an inherited variable.
+    pub fn env_remove(&mut self, key: impl AsRef<OsStr>) -> &mut Self {
+        self.options.unset.push(key.as_ref().into());
+        self
+    }
+
+    /// Starts from an empty environment.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.options.clear_environment = true;
+        self
+    }
+
+    /// Starts in this directory, as it is found inside.
+    pub fn current_dir(&mut self, directory: impl AsRef<Path>) -> &mut Self {
+        self.options.directory = Some(directory.as_ref().into());
+        self
+    }
+
+    /// The host name: 1 to 64 bytes without NUL.
+    pub fn host_name(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.options.host_name = Some(name.as_ref().into());
+        self
+    }
+
+    /// The NIS domain name: 1 to 64 bytes without NUL.
+    pub fn domain_name(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.options.domain_name = Some(name.as_ref().into());
+        self
+    }
+
+    /// The network; see network_namespaces(7).
+    pub fn network(&mut self, network: Network) -> &mut Self {
+        self.options.network = network;
+        self
+    }
+
+    /// A time namespace of its own, where the kernel has them; see time_namespaces(7).
+    pub fn time_namespace(&mut self) -> &mut Self {
+        self.options.time_namespace = true;
+        self
+    }
+
+    /// Keeps one of the caller's namespaces.
+    pub fn share(&mut self, kind: Share) -> &mut Self {
+        self.options.share.push(kind);
+        self
+    }
+
+    /// Who the caller appears as inside.
+    pub fn identity(&mut self, identity: Identity) -> &mut Self {
+        self.options.identity = identity;
+        self
+    }
+
+    /// What is on /tmp.
+    pub fn tmp(&mut self, tmp: Tmp) -> &mut Self {
+        self.options.tmp = tmp;
+        self
+    }
+
+    /// Hands on the descriptor of this number, which must be open at [`Self::spawn`], whether or not it is
+    /// close-on-exec; 0, 1 and 2 always are.
+    pub fn keep_fd(&mut self, fd: RawFd) -> &mut Self {
+        self.options.keep.push(fd);
+        self
+    }
+
+    /// How long those whom the workload leaves over have between SIGTERM and SIGKILL; 2 s by default.
+    pub fn grace(&mut self, grace: Duration) -> &mut Self {
+        self.options.grace = grace;
+        self
+    }
+
+    /// Ends the workload after this time: SIGTERM, the grace, SIGKILL; [`Outcome::TimedOut`].
+    pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Its stdin.
+    pub fn stdin(&mut self, stdin: impl Into<OwnedFd>) -> &mut Self {
+        self.stdio[0] = Some(stdin.into());
+        self
+    }
+
+    /// Its stdout.
+    pub fn stdout(&mut self, stdout: impl Into<OwnedFd>) -> &mut Self {
+        self.stdio[1] = Some(stdout.into());
+        self
+    }
+
+    /// Its stderr.
+    pub fn stderr(&mut self, stderr: impl Into<OwnedFd>) -> &mut Self {
+        self.stdio[2] = Some(stderr.into());
+        self
+    }
+
+    /// Which process group it is in: one of its own by default, never in a terminal's foreground.
+    pub fn process_group(&mut self, group: Group) -> &mut Self {
+        self.options.group = group;
+        self
+    }
+
+    /// The signal state that it gets; by default the calling thread's mask at [`Self::spawn`], and what was
+    /// ignored when this program was executed.
+    pub fn signal_state(&mut self, signals: SignalState) -> &mut Self {
+        self.signals = Some(signals);
+        self
+    }
+
+    /// Asks for the namespaces' inode numbers in [`Started`].
+    pub fn report_namespaces(&mut self) -> &mut Self {
+        self.options.report_namespaces = true;
+        self
+    }
+
+    /// The file that becomes PID 1: `launch-init`, `launch`, or a program that calls [`become_init_if_asked`]
+    /// first of all.
+    pub fn init_file(&mut self, path: impl AsRef<Path>) -> &mut Self {
+        self.init_file = Some(path.as_ref().into());
+        self
+    }
+
+    /// Starts the sandbox and returns when the workload runs.
+    ///
+    /// May be called from a program with threads: between clone and exec the child makes only async-signal-safe
+    /// calls and allocates nothing. Descriptors that are not kept stay the caller's; a fork of the calling
+    /// program that does not exec, however, holds the sandbox's channel open, and the end of the caller is then
+    /// only noticed with the end of that fork.
+    ///
+    /// # Errors
+    /// Any [`Error`]; there is no workload then, and nothing is left behind.
+    pub fn spawn(&mut self) -> Result<Child, Error> {
+        let mut sandbox = self.start()?;
+        match sandbox.next_event()? {
+            Event::Started(started) => Ok(Child { sandbox, started, outcome: None }),
+            // Neither comes before the start.
+            Event::Stopped(_) | Event::Ended(_) => Err(Error::InitDied(None)),
+        }
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`] and [`Child::wait`].
+    pub fn status(&mut self) -> Result<Outcome, Error> {
+        self.spawn()?.wait()
+    }
+
+    /// Starts the sandbox and returns when init has its plan; whether the workload runs is the first of
+    /// [`Sandbox::next_event`]. For those who have an event loop of their own.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`], but for what comes as an event.
+    pub fn start(&mut self) -> Result<Sandbox, Error> {
+        self.check_descriptors()?;
+        let plan = plan::plan(&self.options, &self.caller()?)?;
+        let mut stdio = [None, None, None];
+        for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
+            let Some(given) = given else { continue };
+            // A copy, so that a command can be spawned again; above 2, so that none is overwritten by another.
+            let copy = given
+                .try_clone()
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
+            *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
+        }
+        Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
+    }
+
+    /// Whether the descriptors to be kept are open. [`Self::start`] asks first of all, but a caller who opens others
+    /// before that has to ask earlier: one of those might have got the number.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`]
+    pub fn check_descriptors(&self) -> Result<(), Error> {
+        let closed = self.options.keep.iter().find(|fd| !sys::is_open(**fd));
+        closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
+    }
+
+    fn caller(&self) -> Result<Caller, Error> {
+        let signals = match self.signals {
+            Some(signals) => signals,
+            None => {
+                let mask = signals::block_all().map_err(Error::Signals)?;
+                signals::set_mask(mask).map_err(Error::Signals)?;
+                signals::callers_state(mask)
+            }
+        };
+        let directory = nix::unistd::getcwd();
+        Ok(Caller {
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+            capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
+            directory,
+            environment: std::env::vars_os().collect(),
+            signals,
+            log_level: log::max_level() as u8,
+        })
+    }
+
+    fn open_init_file(&self) -> Result<OwnedFd, Error> {
+        let path = match &self.init_file {
+            Some(path) => path.clone(),
+            None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
+            None => find_in_path(launch_init::NAME).ok_or_else(|| {
+                Error::InitFile(format!("{} (in PATH)", launch_init::NAME).into(), Errno::ENOENT)
+            })?,
+        };
+        let failed = |errno| Error::InitFile(path.clone().into(), errno);
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+        sys::open_path(&name).and_then(above_stdio).map_err(failed)
+    }
+}
+
+fn find_in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Whether this program is its own init.
+static CAN_BE_INIT: AtomicBool = AtomicBool::new(false);
+
+/// To be called first in `main` of a program that starts sandboxes, before it starts a thread: in a sandbox's
+/// PID 1, which is the same file executed again, it runs the init and does not return. Everywhere else it only
+/// notes that it was called.
+pub fn become_init_if_asked() {
+    if launch_init::called_as_init() {
+        let code = launch_init::run();
+        std::process::exit(code.into());
+    }
+    CAN_BE_INIT.store(true, Ordering::Relaxed);
+}
+
+/// A sandbox whose workload has started. Dropping it kills everything inside.
+#[derive(Debug)]
+pub struct Child {
+    sandbox: Sandbox,
+    started: Started,
+    outcome: Option<Outcome>,
+}
+
+impl Child {
+    /// PID 1's pid, as the caller sees it.
+    pub fn id(&self) -> u32 {
+        self.sandbox.pid().as_raw().unsigned_abs()
+    }
+
+    /// The workload's pids and, if asked for, its namespaces.
+    pub fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// PID 1's pidfd: readable (poll(2)) once everything inside has ended. See pidfd_open(2).
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.sandbox.pidfd()
+    }
+
+    /// Sends a signal, by its number (1 to 64), to the workload. It is forwarded by PID 1; SIGKILL and SIGSTOP
+    /// cannot be, and are PID 1's own: the first ends everything, as [`Self::kill`] does.
+    ///
+    /// # Errors
+    /// [`Error::Signal`], with EINVAL for a number that is no signal's. None if it has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        self.sandbox.signal(signal)
+    }
+
+    /// Kills everything inside, at once. [`Self::wait`] then says `Killed(9)`.
+    ///
+    /// # Errors
+    /// [`Error::Signal`]. None if it has ended.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.sandbox.signal(libc::SIGKILL)
+    }
+
+    /// Waits until the workload, and then everything else inside, has ended.
+    ///
+    /// # Errors
+    /// [`Error::Wait`], [`Error::Report`]
+    pub fn wait(&mut self) -> Result<Outcome, Error> {
+        loop {
+            if let Some(outcome) = self.outcome {
+                return Ok(outcome);
+            }
+            if let Event::Ended(outcome) = self.sandbox.next_event()? {
+                self.outcome = Some(outcome);
+            }
+        }
+    }
+}

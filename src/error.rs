@@ -1,0 +1,155 @@
+//! What can go wrong in the launcher: one variant for each step, with what it was done to and the reason.
+//!
+//! An error is printed once, by main, as `launch: STEP: OBJECT: REASON`, and below it a hint where hints.rs knows
+//! the cause.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+
+use launch_init::exit;
+use launch_init::handoff::{Failure, Malformed};
+use nix::errno::Errno;
+
+/// Why there is no workload, or why nothing is known of its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option or argument makes no sense: which, and why.
+    Option(OsString, String),
+    /// The caller's working directory cannot be handed on.
+    WorkingDirectory(Errno),
+    /// The file that would be init cannot be opened or named.
+    InitFile(OsString, Errno),
+    /// No channel to init could be made.
+    Channel(Errno),
+    /// A caller's descriptor cannot be used: its number, and why.
+    Descriptor(i32, Errno),
+    /// The caller's signals cannot be blocked or received.
+    Signals(Errno),
+    /// The namespaces could not be made; which were asked for.
+    Clone(String, Errno),
+    /// An id map could not be written; the file.
+    IdMap(OsString, Errno),
+    /// The plan could not be handed to init.
+    Handoff(Errno),
+    /// What init says makes no sense.
+    Report(Malformed),
+    /// Init or the workload's process failed.
+    Inside(Box<Failure>),
+    /// Init ended before the workload ran, and left nothing but its wait status.
+    InitDied(Option<i32>),
+    /// A signal could not be sent on.
+    Signal(i32, Errno),
+    /// The end of init could not be waited for.
+    Wait(Errno),
+}
+
+impl Error {
+    /// The exit code for it: 125, but 126 and 127 where only the command is at fault. See docs/exit-codes.md.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Inside(failure) => failure.code,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// What was being done.
+    pub fn step(&self) -> &str {
+        match self {
+            Self::Option(..) => "command line",
+            Self::WorkingDirectory(_) => "working directory",
+            Self::InitFile(..) => "init",
+            Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
+            Self::Descriptor(..) => "descriptor",
+            Self::Signals(_) => "signals",
+            Self::Clone(..) => "clone",
+            Self::IdMap(..) => "id map",
+            Self::Inside(failure) => &failure.step,
+            Self::InitDied(_) => "init",
+            Self::Signal(..) => "signal",
+            Self::Wait(_) => "wait",
+        }
+    }
+
+    /// What it was done to.
+    pub fn object(&self) -> OsString {
+        match self {
+            Self::Option(object, _) | Self::InitFile(object, _) | Self::IdMap(object, _) => object.clone(),
+            Self::WorkingDirectory(_) => "the caller's".into(),
+            Self::Channel(_) => "socket pair".into(),
+            Self::Descriptor(number, _) => number.to_string().into(),
+            Self::Signals(_) => "the launcher's".into(),
+            Self::Clone(namespaces, _) => namespaces.into(),
+            Self::Handoff(_) => "plan".into(),
+            Self::Report(_) => "report".into(),
+            Self::Inside(failure) => failure.object.clone(),
+            Self::InitDied(_) => "PID 1".into(),
+            Self::Signal(number, _) => launch_init::signals::name(*number).into(),
+            Self::Wait(_) => "PID 1".into(),
+        }
+    }
+
+    /// The system's reason, where it is one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::WorkingDirectory(errno)
+            | Self::InitFile(_, errno)
+            | Self::Channel(errno)
+            | Self::Descriptor(_, errno)
+            | Self::Signals(errno)
+            | Self::Clone(_, errno)
+            | Self::IdMap(_, errno)
+            | Self::Handoff(errno)
+            | Self::Signal(_, errno)
+            | Self::Wait(errno) => Some(*errno),
+            Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
+            _ => None,
+        }
+    }
+
+    /// The reason in words.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Option(_, reason) => reason.clone(),
+            Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
+            Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
+            Self::Report(malformed) => malformed.to_string(),
+            Self::Inside(failure) => failure.reason(),
+            Self::InitDied(None) => "ended before the workload ran".into(),
+            Self::InitDied(Some(status)) => match exit::Outcome::from_wait_status(*status) {
+                Some(exit::Outcome::Killed(signal)) => {
+                    format!("was killed by {} before the workload ran", launch_init::signals::name(signal))
+                }
+                _ => "ended before the workload ran".into(),
+            },
+            _ => self.errno().map_or_else(String::new, |errno| errno.desc().into()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.step(), self.object().display(), self.reason())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Report(malformed) => Some(malformed),
+            Self::WorkingDirectory(errno)
+            | Self::InitFile(_, errno)
+            | Self::Channel(errno)
+            | Self::Descriptor(_, errno)
+            | Self::Signals(errno)
+            | Self::Clone(_, errno)
+            | Self::IdMap(_, errno)
+            | Self::Handoff(errno)
+            | Self::Signal(_, errno)
+            | Self::Wait(errno) => Some(errno),
+            _ => None,
+        }
+    }
+}

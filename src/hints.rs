@@ -1,0 +1,154 @@
+//! What to do about an error, where its cause can be known: (error, facts) → a hint.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+
+/// The state of the system that explains a failure; read only after one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Those of the sysctls `user.max_*_namespaces` that are 0.
+    pub switched_off: Vec<String>,
+    /// `kernel.apparmor_restrict_unprivileged_userns` is on.
+    pub apparmor_restricts: bool,
+    /// `kernel.unprivileged_userns_clone` (Debian's) is off.
+    pub unprivileged_clone_off: bool,
+    /// A mount covers part of /proc.
+    pub proc_is_covered: bool,
+    /// The root directory is not that of the mount namespace (chroot).
+    pub in_chroot: bool,
+    /// The kernel has time namespaces.
+    pub has_time_namespaces: bool,
+}
+
+impl Facts {
+    /// Reads them from /proc. What cannot be read explains nothing.
+    pub fn read() -> Self {
+        let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let kinds = ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"];
+        let off = |kind: &&&str| number(&format!("/proc/sys/user/max_{kind}_namespaces")) == Some(0);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mount_points = || mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        Self {
+            switched_off: kinds
+                .iter()
+                .filter(off)
+                .map(|kind| format!("user.max_{kind}_namespaces"))
+                .collect(),
+            apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1),
+            unprivileged_clone_off: number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
+            proc_is_covered: mount_points().any(|path| path.starts_with("/proc/") && !is_left_open(path)),
+            in_chroot: !mounts.is_empty() && !mount_points().any(|path| path == "/"),
+            has_time_namespaces: Path::new("/proc/self/ns/time").exists(),
+        }
+    }
+}
+
+/// The kernel makes these directories for others to mount on: covered, they hide nothing.
+fn is_left_open(path: &str) -> bool {
+    path == "/proc/sys/fs/binfmt_misc"
+}
+
+/// What to do about `error`, in one line, if that is known.
+pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
+    match (error, error.errno()?) {
+        (Error::Clone(..), Errno::ENOSPC | Errno::EUSERS) => Some(match facts.switched_off.first() {
+            Some(sysctl) => format!("these namespaces are switched off here; as root: sysctl -w {sysctl}=10000"),
+            None => "a limit of namespaces is reached: they nest 32 deep at most, and user.max_*_namespaces \
+                     (sysctl) limit their number for each user"
+                .into(),
+        }),
+        (Error::Clone(..), Errno::EPERM) if facts.unprivileged_clone_off => Some(
+            "user namespaces are for root only here; as root: sysctl -w kernel.unprivileged_userns_clone=1".into(),
+        ),
+        (Error::Clone(..), Errno::EPERM) if facts.in_chroot => {
+            Some("a user namespace cannot be made in a chroot; use pivot_root for the outer one".into())
+        }
+        (Error::Clone(..), Errno::EPERM) => Some(
+            "an outer container's seccomp filter may forbid it (docker and podman: --security-opt seccomp=unconfined)"
+                .into(),
+        ),
+        (Error::Clone(..), Errno::ENOSYS) => {
+            Some("clone3 is missing: Linux 5.11 is needed, and an outer container's seccomp filter that knows it".into())
+        }
+        (Error::Clone(..), Errno::EINVAL) => Some("this kernel lacks one of these kinds of namespaces".into()),
+        (Error::IdMap(..) | Error::Inside(_), Errno::EPERM | Errno::EACCES) if facts.apparmor_restricts => Some(
+            "AppArmor restricts user namespaces here; allow launch by a profile with `userns,`, or as root: \
+             sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+                .into(),
+        ),
+        (Error::IdMap(..), Errno::ENOENT) => {
+            Some("/proc must be mounted, and show the PID namespace that launch is in".into())
+        }
+        (Error::Inside(failure), Errno::EPERM) if failure.step == "mount" && failure.object == "/proc" => {
+            facts.proc_is_covered.then(|| {
+                "part of /proc is covered here, as in most containers, and the kernel allows no new one that would \
+                 show more; start the outer container with an open /proc (docker: --security-opt \
+                 systempaths=unconfined, podman: --security-opt unmask=ALL)"
+                    .into()
+            })
+        }
+        (Error::Inside(failure), Errno::ENOSPC) if failure.step == "mount" => {
+            Some("a limit of mounts is reached: fs.mount-max (sysctl), for each mount namespace".into())
+        }
+        (Error::Inside(failure), Errno::EINVAL) if failure.step == "time namespace" && !facts.has_time_namespaces => {
+            Some("this kernel has no time namespaces: they came with Linux 5.6, CONFIG_TIME_NS".into())
+        }
+        (Error::Descriptor(..), Errno::EBADF) => Some("open it in the calling shell, as in: launch ... 5</a/file".into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use launch_init::handoff::Failure;
+
+    fn mount_proc_failed(errno: Errno) -> Error {
+        Error::Inside(Box::new(Failure {
+            code: 125,
+            step: "mount".into(),
+            object: "/proc".into(),
+            detail: String::new(),
+            errno: errno as i32,
+        }))
+    }
+
+    fn clone_failed(errno: Errno) -> Error {
+        Error::Clone("user".into(), errno)
+    }
+
+    #[track_caller]
+    fn says(error: &Error, facts: &Facts, words: &str) {
+        let hint = hint(error, facts).unwrap_or_default();
+        assert!(hint.contains(words), "{hint:?} does not say {words:?}");
+        assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?} is not one tidy line");
+    }
+
+    #[test]
+    fn each_known_cause_has_its_hint() {
+        let off = Facts { switched_off: vec!["user.max_user_namespaces".into()], ..Facts::default() };
+        says(&clone_failed(Errno::ENOSPC), &off, "sysctl -w user.max_user_namespaces=");
+        says(&clone_failed(Errno::ENOSPC), &Facts::default(), "32 deep");
+        let debian = Facts { unprivileged_clone_off: true, ..Facts::default() };
+        says(&clone_failed(Errno::EPERM), &debian, "kernel.unprivileged_userns_clone=1");
+        says(&clone_failed(Errno::EPERM), &Facts { in_chroot: true, ..Facts::default() }, "chroot");
+        says(&clone_failed(Errno::EPERM), &Facts::default(), "seccomp");
+        let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
+        let restricted = "kernel.apparmor_restrict_unprivileged_userns=0";
+        says(&mount_proc_failed(Errno::EACCES), &apparmor, restricted);
+        says(&Error::IdMap("/proc/1/uid_map".into(), Errno::EPERM), &apparmor, restricted);
+        let covered = Facts { proc_is_covered: true, ..Facts::default() };
+        says(&mount_proc_failed(Errno::EPERM), &covered, "covered");
+    }
+
+    #[test]
+    fn no_cause_is_guessed_at() {
+        assert_eq!(hint(&mount_proc_failed(Errno::EPERM), &Facts::default()), None);
+        assert_eq!(hint(&Error::Option("--net".into(), "x".into()), &Facts::default()), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Runs a command in Linux namespaces of its own, under a real PID 1.
+//!
+//! [`Command`] is the way in. The program `launch` is a thin user of this library; docs/architecture.md tells the
+//! whole story.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+mod command;
+mod error;
+pub mod hints;
+mod idmap;
+pub mod plan;
+pub mod sandbox;
+pub mod status;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod terminal;
+pub mod watch;
+
+pub use command::{Child, Command, become_init_if_asked};
+pub use error::Error;
+pub use launch_init::exit::Outcome;
+pub use launch_init::handoff::{Group, SignalState};
+pub use plan::{Identity, Network, Share, Tmp};
+pub use sandbox::Started;

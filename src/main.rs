@@ -1,0 +1,101 @@
+//! `launch [OPTIONS] -- CMD [ARG...]`: from the command line to the exit code.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use launch::cli::{self, Cli, Request};
+use launch::hints::{self, Facts};
+use launch::status::StatusLines;
+use launch::terminal::Terminal;
+use launch::{Command, Error, SignalState, watch};
+use launch_init::signals;
+use log::LevelFilter;
+
+fn main() -> ExitCode {
+    // In the cloned child this program is PID 1.
+    launch::become_init_if_asked();
+    let code = match launch() {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            error.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn launch() -> Result<u8, Error> {
+    // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
+    let signals = take_over_signals()?;
+    match cli::parse(std::env::args_os())? {
+        Request::Run(cli) => run(&cli, signals),
+        Request::Print(text) => {
+            // `launch --help | head` may have closed it.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(0)
+        }
+    }
+}
+
+fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
+    start_log(cli.verbosity());
+    let terminal = Terminal::of_caller();
+    let options = cli.options(terminal.group());
+    let kept = options.keep.clone();
+    let mut command = Command::from_options(options);
+    command.signal_state(signals).check_descriptors()?;
+    let mut status = StatusLines::to(cli.status_fd())?;
+    let outcome = command.start().and_then(|sandbox| {
+        // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
+        watch::watch(sandbox, terminal, &mut status, || let_go(&kept))
+    });
+    match &outcome {
+        Ok(outcome) => status.exited(*outcome),
+        Err(error) => status.failed(error),
+    }
+    outcome.map(launch::Outcome::code)
+}
+
+fn take_over_signals() -> Result<SignalState, Error> {
+    let mask = signals::block_all().map_err(Error::Signals)?;
+    let state = signals::callers_state(mask);
+    // A caller that ignores SIGCHLD would have the kernel throw init's status away.
+    signals::let_children_be_waited_for().map_err(Error::Signals)?;
+    Ok(state)
+}
+
+/// stdin, stdout and the kept descriptors are the workload's; stderr is ours too.
+fn let_go(kept: &[i32]) {
+    kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| launch_init::sys::close_inherited(*fd));
+    if let Err(errno) = launch_init::sys::let_go_of(&[libc::STDIN_FILENO, libc::STDOUT_FILENO]) {
+        log::warn!("stdin and stdout: still open: {}", errno.desc());
+    }
+}
+
+/// Warnings always; steps with -v or LAUNCH_LOG.
+fn start_log(verbosity: u8) {
+    let level = [LevelFilter::Warn, LevelFilter::Debug, LevelFilter::Trace][usize::from(verbosity.min(2))];
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(level);
+    if let Ok(filters) = std::env::var(launch::plan::LOG_VARIABLE) {
+        builder.parse_filters(&filters);
+    }
+    builder.format(|f, record| {
+        let who = if record.target() == launch_init::NAME { "init: " } else { "" };
+        writeln!(f, "launch: {}: {who}{}", record.level().as_str().to_lowercase(), record.args())
+    });
+    builder.init();
+}
+
+/// One line, and a hint below where the cause is known. A closed stderr is no reason to panic.
+fn report(error: &Error) {
+    let mut text = format!("launch: {error}\n");
+    if let Some(hint) = hints::hint(error, &Facts::read()) {
+        text.push_str("launch: hint: ");
+        text.push_str(&hint);
+        text.push('\n');
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,519 @@
+//! From what the caller asks for, and who the caller is, to what will be done: Options → Plan.
+//!
+//! Values only. sandbox.rs carries the plan out; the part that concerns the inside is init's (`handoff::Plan`).
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use launch_init::handoff::{self, Descriptors, Group, SignalState, Step, Workload};
+use launch_init::supervisor::Policy;
+use nix::errno::Errno;
+
+use crate::error::Error;
+
+/// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
+/// gets its own by its exec, and any other has none.
+const INIT_CAPABILITIES: [u32; 6] = [
+    CAP_KILL,
+    CAP_SETGID,
+    CAP_SETUID,
+    CAP_SETPCAP,
+    12, // CAP_NET_ADMIN: lo
+    CAP_SYS_ADMIN,
+];
+const CAP_KILL: u32 = 5;
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SETPCAP: u32 = 8;
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// HOST_NAME_MAX of limits.h; the domain name's limit is the same (`__NEW_UTS_LEN`).
+const LONGEST_NAME: usize = 64;
+
+/// The variable that asks for logs. It is the launcher's, and not handed on.
+pub const LOG_VARIABLE: &str = "LAUNCH_LOG";
+
+/// What the caller asks for. Every field's default is what `launch -- CMD` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// CMD and its arguments.
+    pub command: Vec<OsString>,
+    /// The network.
+    pub network: Network,
+    /// A time namespace of its own.
+    pub time_namespace: bool,
+    /// The namespaces that stay the caller's.
+    pub share: Vec<Share>,
+    /// Who the caller appears as.
+    pub identity: Identity,
+    /// None: `container`, or the caller's where the UTS namespace is shared.
+    pub host_name: Option<OsString>,
+    /// None: the caller's.
+    pub domain_name: Option<OsString>,
+    /// What is on /tmp.
+    pub tmp: Tmp,
+    /// None: the caller's.
+    pub directory: Option<PathBuf>,
+    /// Whether the workload starts without the caller's environment.
+    pub clear_environment: bool,
+    /// Removed from the environment.
+    pub unset: Vec<OsString>,
+    /// Set in the environment, after that.
+    pub set: Vec<(OsString, OsString)>,
+    /// The numbers of the descriptors that the workload gets besides 0, 1 and 2.
+    pub keep: Vec<i32>,
+    /// How long those left over have between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// How long the workload may run.
+    pub timeout: Option<Duration>,
+    /// The workload's process group.
+    pub group: Group,
+    /// Whether the namespaces' inode numbers are wanted.
+    pub report_namespaces: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            network: Network::Host,
+            time_namespace: false,
+            share: Vec::new(),
+            identity: Identity::Root,
+            host_name: None,
+            domain_name: None,
+            tmp: Tmp::Fresh { size: None },
+            directory: None,
+            clear_environment: false,
+            unset: Vec::new(),
+            set: Vec::new(),
+            keep: Vec::new(),
+            grace: Duration::from_secs(2),
+            timeout: None,
+            group: Group::Own { foreground: false },
+            report_namespaces: false,
+        }
+    }
+}
+
+/// The network that the workload sees; see network_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Network {
+    /// The caller's
+    Host,
+    /// A new one that has only a loopback interface, up
+    None,
+}
+
+/// A namespace that can stay the caller's; see namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Share {
+    /// Host and domain name
+    Uts,
+    /// System V IPC and POSIX message queues
+    Ipc,
+    /// The view of the cgroup hierarchy
+    Cgroup,
+    /// User and group ids and capabilities; only for a caller with CAP_SYS_ADMIN
+    User,
+}
+
+/// Who the caller appears as inside; see user_namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Uid 0 and gid 0.
+    Root,
+    /// These numbers; none is 0.
+    Ids {
+        /// 0 to 4294967294.
+        uid: Option<u32>,
+        /// 0 to 4294967294.
+        gid: Option<u32>,
+    },
+    /// The caller's own numbers.
+    Keep,
+}
+
+/// What is on /tmp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tmp {
+    /// A new tmpfs.
+    Fresh {
+        /// In bytes; none is the kernel's default, half of the memory.
+        size: Option<u64>,
+    },
+    /// The caller's.
+    Callers,
+}
+
+/// What a plan depends on besides the options.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Effective capabilities: bit n stands for capability n.
+    pub capabilities: u64,
+    /// The working directory, or why it cannot be told.
+    pub directory: Result<PathBuf, Errno>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The signal state that the workload gets.
+    pub signals: SignalState,
+    /// How much is to be logged, as `log::LevelFilter` counts.
+    pub log_level: u8,
+}
+
+/// What will be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The flags for clone3(2).
+    pub namespaces: u64,
+    /// The id maps; none without a new user namespace.
+    pub maps: Option<IdMaps>,
+    /// The capabilities that init keeps across its exec.
+    pub init_capabilities: &'static [u32],
+    /// What init is told.
+    pub init: handoff::Plan,
+}
+
+/// What is written for a new user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMaps {
+    /// The uid map.
+    pub users: IdMap,
+    /// The gid map.
+    pub groups: IdMap,
+    /// Whether setgroups(2) has to be given up: a caller without CAP_SETGID may not write a gid map before
+    /// (user_namespaces(7)).
+    pub deny_setgroups: bool,
+}
+
+/// One line of a map: one id, inside and outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// In the new user namespace.
+    pub inside: u32,
+    /// In the caller's.
+    pub outside: u32,
+}
+
+/// Every namespace kind with its flag, in the order in which errors name them.
+const KINDS: [(&str, u64); 8] = [
+    ("user", libc::CLONE_NEWUSER as u64),
+    ("mount", libc::CLONE_NEWNS as u64),
+    ("uts", libc::CLONE_NEWUTS as u64),
+    ("ipc", libc::CLONE_NEWIPC as u64),
+    ("pid", libc::CLONE_NEWPID as u64),
+    ("cgroup", libc::CLONE_NEWCGROUP as u64),
+    ("net", libc::CLONE_NEWNET as u64),
+    ("time", libc::CLONE_NEWTIME as u64),
+];
+
+/// The names of the namespaces in these clone flags, as in `user, mount and pid`.
+pub fn names_of(namespaces: u64) -> String {
+    let names: Vec<_> =
+        KINDS.iter().filter(|(_, flag)| namespaces & flag != 0).map(|(name, _)| *name).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).into(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => "no namespaces".into(),
+    }
+}
+
+/// Decides what will be done.
+///
+/// # Errors
+/// [`Error::Option`] for options that make no sense, alone, together, or for this caller;
+/// [`Error::WorkingDirectory`].
+pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
+    check(options, caller)?;
+    let new_user = !options.share.contains(&Share::User);
+    Ok(Plan {
+        namespaces: namespaces(options),
+        maps: new_user.then(|| maps(options.identity, caller)),
+        init_capabilities: if new_user { &INIT_CAPABILITIES } else { &[] },
+        init: handoff::Plan {
+            log_level: caller.log_level,
+            steps: steps(options, caller)?,
+            workload: Workload {
+                command: options.command.clone(),
+                environment: environment(options, caller),
+                signals: caller.signals,
+                descriptors: Descriptors::Only(options.keep.clone()),
+                group: options.group,
+                drop_capabilities: new_user,
+            },
+            policy: Policy {
+                grace: options.grace,
+                timeout: options.timeout,
+                end_the_others: true,
+                forward_the_kernels: false,
+            },
+            report_namespaces: options.report_namespaces,
+        },
+    })
+}
+
+fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
+    let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
+    if options.command.is_empty() {
+        return wrong("CMD", "no command; say launch [OPTIONS] -- CMD [ARG...]");
+    }
+    check_name("--hostname", options.host_name.as_deref())?;
+    check_name("--domainname", options.domain_name.as_deref())?;
+    if options.share.contains(&Share::Uts) && (options.host_name.is_some() || options.domain_name.is_some()) {
+        return wrong("--share uts", "a host or domain name would change the caller's own");
+    }
+    if options.share.contains(&Share::User) {
+        if caller.capabilities & 1 << CAP_SYS_ADMIN == 0 {
+            return wrong(
+                "--share user",
+                "only a caller with CAP_SYS_ADMIN can make namespaces without a new user one",
+            );
+        }
+        if options.identity != Identity::Root {
+            return wrong("--share user", "ids can only be chosen in a user namespace of its own");
+        }
+    }
+    let ids = match options.identity {
+        Identity::Ids { uid, gid } => [uid, gid],
+        _ => [None, None],
+    };
+    for (option, id) in ["--uid", "--gid"].into_iter().zip(ids) {
+        if id == Some(u32::MAX) {
+            return wrong(option, "is no id: they go from 0 to 4294967294");
+        }
+    }
+    if options.tmp == (Tmp::Fresh { size: Some(0) }) {
+        return wrong("--tmp-size", "must be more than nothing");
+    }
+    for (key, _) in &options.set {
+        if key.is_empty() || key.as_bytes().contains(&b'=') {
+            return Err(Error::Option(
+                "--env".into(),
+                format!("{:?} is no name of a variable", key.display().to_string()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(option: &str, name: Option<&OsStr>) -> Result<(), Error> {
+    let Some(name) = name else { return Ok(()) };
+    let reason = match name.len() {
+        0 => "is empty".into(),
+        length if length > LONGEST_NAME => {
+            format!("{length} bytes are more than the {LONGEST_NAME} a name may have")
+        }
+        _ if name.as_bytes().contains(&0) => "has a NUL byte".into(),
+        _ => return Ok(()),
+    };
+    Err(Error::Option(option.into(), reason))
+}
+
+fn namespaces(options: &Options) -> u64 {
+    let shared = |share| options.share.contains(&share);
+    let wanted = [
+        ("user", !shared(Share::User)),
+        ("mount", true),
+        ("uts", !shared(Share::Uts)),
+        ("ipc", !shared(Share::Ipc)),
+        ("pid", true),
+        ("cgroup", !shared(Share::Cgroup)),
+        ("net", options.network == Network::None),
+        // Made by init, since its number is one of clone(2)'s signal bits and only children can enter it.
+        ("time", false),
+    ];
+    KINDS.iter().zip(wanted).filter(|(_, (_, wanted))| *wanted).fold(0, |flags, ((_, flag), _)| flags | flag)
+}
+
+fn maps(identity: Identity, caller: &Caller) -> IdMaps {
+    let (uid, gid) = match identity {
+        Identity::Root => (0, 0),
+        Identity::Ids { uid, gid } => (uid.unwrap_or(0), gid.unwrap_or(0)),
+        Identity::Keep => (caller.uid, caller.gid),
+    };
+    IdMaps {
+        users: IdMap { inside: uid, outside: caller.uid },
+        groups: IdMap { inside: gid, outside: caller.gid },
+        deny_setgroups: caller.capabilities & 1 << CAP_SETGID == 0,
+    }
+}
+
+fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::with_capacity(8);
+    if !options.share.contains(&Share::Uts) {
+        steps.push(Step::HostName(options.host_name.clone().unwrap_or_else(|| "container".into())));
+    }
+    steps.extend(options.domain_name.clone().map(Step::DomainName));
+    if options.network == Network::None {
+        steps.push(Step::LoopbackUp);
+    }
+    if options.time_namespace {
+        steps.push(Step::TimeNamespace);
+    }
+    steps.push(Step::PrivateMounts);
+    steps.push(Step::Proc);
+    if let Tmp::Fresh { size } = options.tmp {
+        steps.push(Step::Tmp { size });
+    }
+    // After the mounts, so that it is looked for where the workload will find it.
+    steps.push(match &options.directory {
+        Some(directory) => Step::ChangeDirectory(directory.into()),
+        None => {
+            let directory = caller.directory.clone().map_err(Error::WorkingDirectory)?;
+            Step::KeepDirectory(directory.into_os_string())
+        }
+    });
+    Ok(steps)
+}
+
+/// Cleared, then unset, then set, as env(1) does.
+fn environment(options: &Options, caller: &Caller) -> Vec<OsString> {
+    let inherited = if options.clear_environment { &[][..] } else { &caller.environment };
+    let gone = |key: &OsString| {
+        key == LOG_VARIABLE || options.unset.contains(key) || options.set.iter().any(|(set, _)| set == key)
+    };
+    // A variable that is set twice has its last value.
+    let last = |i: &usize| {
+        let (key, _) = &options.set[*i];
+        !options.set[i + 1..].iter().any(|(later, _)| later == key)
+    };
+    let set = (0..options.set.len()).filter(last).map(|i| &options.set[i]);
+    inherited
+        .iter()
+        .filter(|(key, _)| !gone(key))
+        .chain(set)
+        .map(|(key, value)| {
+            let mut variable = OsString::with_capacity(key.len() + 1 + value.len());
+            variable.push(key);
+            variable.push("=");
+            variable.push(value);
+            variable
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller() -> Caller {
+        Caller {
+            uid: 1000,
+            gid: 100,
+            capabilities: 0,
+            directory: Ok("/home/me".into()),
+            environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
+                .map(|(key, value)| (key.into(), value.into()))
+                .into(),
+            signals: SignalState::default(),
+            log_level: 0,
+        }
+    }
+
+    fn root() -> Caller {
+        Caller { uid: 0, gid: 0, capabilities: u64::MAX, ..caller() }
+    }
+
+    fn options() -> Options {
+        Options { command: vec!["true".into()], ..Options::default() }
+    }
+
+    fn refused(options: &Options, caller: &Caller) -> String {
+        plan(options, caller).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_is_the_tutorials_namespaces_and_steps() {
+        let plan = plan(&options(), &caller()).unwrap();
+        assert_eq!(names_of(plan.namespaces), "user, mount, uts, ipc, pid and cgroup");
+        let steps: Vec<_> =
+            plan.init.steps.iter().map(|step| (step.name(), step.object().to_str().unwrap())).collect();
+        let expected = [
+            ("host name", "container"),
+            ("mount", "/"),
+            ("mount", "/proc"),
+            ("mount", "/tmp"),
+            ("working directory", "/home/me"),
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn every_namespace_but_mount_and_pid_can_be_shared_and_net_can_be_new() {
+        let share = vec![Share::Uts, Share::Ipc, Share::Cgroup, Share::User];
+        let shared = plan(&Options { share, ..options() }, &root()).unwrap();
+        assert_eq!(names_of(shared.namespaces), "mount and pid");
+        assert_eq!(shared.maps, None);
+        assert!(shared.init_capabilities.is_empty() && !shared.init.workload.drop_capabilities);
+        let net = plan(&Options { network: Network::None, ..options() }, &caller()).unwrap();
+        assert_eq!(names_of(net.namespaces), "user, mount, uts, ipc, pid, cgroup and net");
+        assert!(net.init.steps.contains(&Step::LoopbackUp));
+    }
+
+    #[test]
+    fn the_caller_is_root_inside_or_who_it_asks_to_be() {
+        let map = |identity| {
+            let maps = plan(&Options { identity, ..options() }, &caller()).unwrap().maps.unwrap();
+            ((maps.users.inside, maps.users.outside), (maps.groups.inside, maps.groups.outside))
+        };
+        assert_eq!(map(Identity::Root), ((0, 1000), (0, 100)));
+        assert_eq!(map(Identity::Ids { uid: Some(7), gid: None }), ((7, 1000), (0, 100)));
+        assert_eq!(map(Identity::Keep), ((1000, 1000), (100, 100)));
+    }
+
+    #[test]
+    fn setgroups_is_given_up_only_by_those_who_have_no_right_to_it() {
+        assert!(plan(&options(), &caller()).unwrap().maps.unwrap().deny_setgroups);
+        assert!(!plan(&options(), &root()).unwrap().maps.unwrap().deny_setgroups);
+    }
+
+    #[test]
+    fn names_of_wrong_length_or_with_nul_are_refused() {
+        let with = |name: &str| Options { host_name: Some(name.into()), ..options() };
+        assert!(plan(&with(&"x".repeat(64)), &caller()).is_ok());
+        assert_eq!(
+            refused(&with(&"x".repeat(65)), &caller()),
+            "command line: --hostname: 65 bytes are more than the 64 a name may have"
+        );
+        assert_eq!(refused(&with(""), &caller()), "command line: --hostname: is empty");
+        assert_eq!(refused(&with("a\0b"), &caller()), "command line: --hostname: has a NUL byte");
+    }
+
+    #[test]
+    fn what_would_reach_outside_is_refused() {
+        let share = |share| Options { share: vec![share], ..options() };
+        assert!(refused(&share(Share::User), &caller()).contains("CAP_SYS_ADMIN"));
+        let named = Options { host_name: Some("x".into()), ..share(Share::Uts) };
+        assert!(refused(&named, &root()).contains("the caller's own"));
+        let keep = Options { identity: Identity::Keep, ..share(Share::User) };
+        assert!(refused(&keep, &root()).contains("user namespace"));
+    }
+
+    #[test]
+    fn a_deleted_working_directory_matters_only_without_another() {
+        let caller = Caller { directory: Err(Errno::ENOENT), ..caller() };
+        assert_eq!(
+            refused(&options(), &caller),
+            "working directory: the caller's: it has been deleted; name another with --chdir"
+        );
+        assert!(plan(&Options { directory: Some("/".into()), ..options() }, &caller).is_ok());
+    }
+
+    #[test]
+    fn the_environment_is_cleared_then_unset_then_set() {
+        let variables = |options: &Options| environment(options, &caller());
+        assert_eq!(variables(&options()), ["PATH=/bin", "A=1"]);
+        let set = vec![("A".into(), "2".into()), ("B".into(), "".into()), ("A".into(), "3".into())];
+        let options = Options { unset: vec!["PATH".into(), "B".into()], set, ..options() };
+        assert_eq!(variables(&options), ["B=", "A=3"]);
+        assert_eq!(variables(&Options { clear_environment: true, ..options }), ["B=", "A=3"]);
+    }
+}

@@ -1,0 +1,322 @@
+//! Carries a plan out: clones init into its namespaces, writes the id maps, hands the plan over, and then speaks
+//! with init until its end.
+//!
+//! What is to be done is plan.rs's to decide; what happens inside is init's.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsString};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use launch_init::exit::{self, Outcome};
+use launch_init::handoff::{self, Failure, Report, body_length, first_body};
+use launch_init::{HANDOFF_OPTION, NAME, signals, sys::CStringArray};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recvmsg, send,
+    setsockopt, socketpair, sockopt,
+};
+use nix::unistd::Pid;
+
+use crate::error::Error;
+use crate::plan::{Plan, names_of};
+use crate::{idmap, sys};
+
+/// What a launch needs besides its plan.
+#[derive(Debug)]
+pub struct Resources {
+    /// The file that becomes init.
+    pub init: OwnedFd,
+    /// Its stdin, stdout and stderr, where they are not the caller's.
+    pub stdio: [Option<OwnedFd>; 3],
+}
+
+/// What init says, as far as the launcher's owner has to do something about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The workload runs.
+    Started(Started),
+    /// A signal of this number stopped it.
+    Stopped(i32),
+    /// Init is gone and with it everything inside.
+    Ended(Outcome),
+}
+
+/// A workload that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Its pid in the caller's PID namespace.
+    pub pid: i32,
+    /// Its pid in its own.
+    pub pid_inside: i32,
+    /// The kind and inode number of each of its namespaces, if they were asked for.
+    pub namespaces: Vec<(String, u64)>,
+}
+
+/// A cloned init, and everything inside with it. Dropping it ends all of that.
+#[derive(Debug)]
+pub struct Sandbox {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reports: Reports,
+    /// What init said of the workload's end.
+    reported: Option<Outcome>,
+    /// What it said of its own failure.
+    failure: Option<Failure>,
+    started: bool,
+    reaped: bool,
+}
+
+impl Sandbox {
+    /// Clones init, and returns when it has the plan. Whether the workload runs comes as an event.
+    ///
+    /// # Errors
+    /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::Inside`],
+    /// [`Error::InitDied`]; nothing is left behind.
+    pub fn start(plan: &Plan, resources: &Resources) -> Result<Self, Error> {
+        let frame = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let (ours, theirs) = channel().map_err(Error::Channel)?;
+        let mask = signals::block_all().map_err(Error::Signals)?;
+        let cloned = clone(plan, resources, &theirs);
+        signals::set_mask(mask).map_err(Error::Signals)?;
+        let (pid, pidfd) = cloned?;
+        // End of file is only seen when no end of theirs is left open here.
+        drop(theirs);
+        log::debug!("clone: init is pid {pid}, with new {} namespaces", names_of(plan.namespaces));
+        let mut sandbox = Self {
+            pid,
+            pidfd,
+            reports: Reports { channel: ours, received: Vec::new(), sender: 0 },
+            reported: None,
+            failure: None,
+            started: false,
+            reaped: false,
+        };
+        if let Some(maps) = &plan.maps {
+            idmap::write(pid, maps).map_err(|error| sandbox.what_init_says_or(error))?;
+        }
+        send_all(sandbox.reports.channel.as_fd(), &frame)
+            .map_err(|errno| sandbox.what_init_says_or(Error::Handoff(errno)))?;
+        Ok(sandbox)
+    }
+
+    /// Init's pid in the caller's PID namespace.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Init's pidfd: readable (poll(2)) once everything inside has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The channel, readable when [`Self::next_event`] would not wait.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.reports.channel.as_fd()
+    }
+
+    /// Sends a signal to init, which forwards it; SIGKILL and SIGSTOP are for init itself.
+    ///
+    /// # Errors
+    /// [`Error::Signal`]; not that init has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        match sys::send_signal(self.pidfd(), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(Error::Signal(signal, errno)),
+        }
+    }
+
+    /// Waits for what init says next that is more than a log line; log lines go to `log`.
+    ///
+    /// # Errors
+    /// [`Error::Inside`], [`Error::InitDied`]: there will be no workload, and nothing is left.
+    /// [`Error::Report`], [`Error::Wait`].
+    pub fn next_event(&mut self) -> Result<Event, Error> {
+        loop {
+            match self.reports.next()? {
+                Some((Report::Log { level, message }, _)) => log_line(level, &message),
+                Some((Report::Started { pid: pid_inside, namespaces }, pid)) => {
+                    self.started = true;
+                    return Ok(Event::Started(Started { pid, pid_inside, namespaces }));
+                }
+                Some((Report::Stopped { signal }, _)) => return Ok(Event::Stopped(signal)),
+                Some((Report::Ended(outcome), _)) => self.reported = Some(outcome),
+                Some((Report::Failed(failure), _)) => self.failure = Some(failure),
+                None => return self.end().map(Event::Ended),
+            }
+        }
+    }
+
+    /// Reaps init, and says how it all ended.
+    fn end(&mut self) -> Result<Outcome, Error> {
+        let status = match sys::wait_for(self.pid) {
+            Ok(status) => Some(status),
+            // The owner of this process ignores SIGCHLD or reaps every child; init has told all the same.
+            Err(Errno::ECHILD) => None,
+            Err(errno) => return Err(Error::Wait(errno)),
+        };
+        self.reaped = true;
+        match (self.failure.take(), self.reported) {
+            (Some(failure), _) => Err(Error::Inside(Box::new(failure))),
+            (None, Some(outcome)) => Ok(outcome),
+            (None, None) if !self.started => Err(Error::InitDied(status)),
+            (None, None) => Ok(end_of_a_killed_init(status)),
+        }
+    }
+
+    /// The cause, when the launcher's own step failed because init had ended: what init said, or else `error`.
+    fn what_init_says_or(&mut self, error: Error) -> Error {
+        let _ = sys::send_signal(self.pidfd(), libc::SIGKILL);
+        loop {
+            match self.next_event() {
+                Err(said @ Error::Inside(_)) => return said,
+                Ok(Event::Ended(_)) | Err(_) => return error,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if !self.reaped {
+            // The kernel ends everything in a PID namespace with its PID 1. ESRCH: it has ended.
+            let _ = sys::send_signal(self.pidfd(), libc::SIGKILL);
+            let _ = sys::wait_for(self.pid);
+        }
+    }
+}
+
+/// PID 1 was killed from outside (by somebody, or for want of memory) and could not say how the workload ended:
+/// the kernel killed that with it.
+fn end_of_a_killed_init(status: Option<i32>) -> Outcome {
+    let outcome = status.and_then(Outcome::from_wait_status);
+    match outcome {
+        Some(Outcome::Killed(signal)) => {
+            log::error!("init: PID 1: was killed by {}, and all inside with it", signals::name(signal));
+            Outcome::Killed(signal)
+        }
+        _ => {
+            log::error!("init: PID 1: ended without saying how the workload ended");
+            outcome.unwrap_or(Outcome::Exited(exit::FAILED))
+        }
+    }
+}
+
+fn log_line(level: u8, message: &str) {
+    if let Some(level) = log::Level::iter().nth(usize::from(level).saturating_sub(1)) {
+        log::log!(target: NAME, level, "{message}");
+    }
+}
+
+/// A socket pair: one descriptor on each side for both directions, no SIGPIPE, and unlike a pipe it cannot be
+/// opened a second time through /proc/PID/fd. Ours gets the pid of each message's sender.
+fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    // Where the caller closed a standard descriptor, a socket may have got its number.
+    let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
+    setsockopt(&ours, sockopt::PassCred, &true)?;
+    Ok((ours, theirs))
+}
+
+/// The same, with a number above 2.
+pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
+}
+
+fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+    let number = channel.as_raw_fd().to_string();
+    let [name, option, number] =
+        [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
+    let arguments = CStringArray::new(vec![name, option, number]);
+    // Init needs no environment; the workload's is in the plan.
+    let environment = CStringArray::new(Vec::new());
+    let keep = match &plan.init.workload.descriptors {
+        handoff::Descriptors::Only(keep) => keep.as_slice(),
+        handoff::Descriptors::Inherited => &[],
+    };
+    let failed = Failure {
+        code: exit::FAILED,
+        step: "init".into(),
+        object: OsString::from(NAME),
+        detail: String::new(),
+        errno: 0,
+    };
+    let mut failure = Report::Failed(failed).encode().map_err(Error::Report)?;
+    let image = sys::InitImage {
+        file: resources.init.as_fd(),
+        arguments: &arguments,
+        environment: &environment,
+        stdio: [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd)),
+        channel: channel.as_raw_fd(),
+        keep,
+        ambient: plan.init_capabilities,
+        failure: &mut failure,
+    };
+    sys::clone_init(plan.namespaces, image).map_err(|errno| Error::Clone(names_of(plan.namespaces), errno))
+}
+
+fn send_all(channel: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match send(channel.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// The reports that arrive, put together from the channel's bytes.
+#[derive(Debug)]
+struct Reports {
+    channel: OwnedFd,
+    received: Vec<u8>,
+    /// The credentials of the last bytes. The kernel never hands bytes of different credentials out together, so
+    /// those of a frame that came whole are the frame's.
+    sender: i32,
+}
+
+impl Reports {
+    /// The next report and the pid in its credentials; none when init has closed its end.
+    fn next(&mut self) -> Result<Option<(Report, i32)>, Error> {
+        loop {
+            if let Some(body) = first_body(&self.received).map_err(Error::Report)? {
+                let report = Report::decode(body).map_err(Error::Report)?;
+                let length = self.received.first_chunk().map_or(Ok(0), |header| body_length(*header));
+                self.received.drain(..handoff::HEADER + length.map_err(Error::Report)?);
+                return Ok(Some((report, self.sender)));
+            }
+            if self.receive().map_err(Error::Channel)? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize, Errno> {
+        let mut buffer = [0; 8192];
+        let mut control = cmsg_space!(UnixCredentials);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let fd = self.channel.as_raw_fd();
+        let length = loop {
+            match recvmsg::<()>(fd, &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+                Ok(message) => {
+                    for part in message.cmsgs()? {
+                        if let ControlMessageOwned::ScmCredentials(credentials) = part {
+                            self.sender = credentials.pid();
+                        }
+                    }
+                    break message.bytes;
+                }
+                Err(Errno::EINTR) => {}
+                // Init ended without having read all of the plan.
+                Err(Errno::ECONNRESET) => break 0,
+                Err(errno) => return Err(errno),
+            }
+        };
+        self.received.extend_from_slice(&buffer[..length]);
+        Ok(length)
+    }
+}

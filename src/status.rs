@@ -1,0 +1,101 @@
+//! What happens, as JSON lines on a descriptor of the caller's (`--status-fd`); docs/exit-codes.md describes them.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+
+use launch_init::exit::{self, Outcome};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::sandbox::Started;
+use crate::sys;
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line<'a> {
+    Started {
+        init_pid: i32,
+        pid: i32,
+        pid_inside: i32,
+        namespaces: BTreeMap<&'a str, u64>,
+    },
+    Exited {
+        row: &'static str,
+        code: Option<u8>,
+        signal: Option<i32>,
+        exit_status: u8,
+    },
+    Failed {
+        row: &'static str,
+        step: &'a str,
+        object: String,
+        errno: Option<i32>,
+        message: String,
+        exit_status: u8,
+    },
+}
+
+/// Where the lines go, if anywhere.
+#[derive(Debug)]
+pub struct StatusLines(Option<File>);
+
+impl StatusLines {
+    /// To descriptor `fd`, which stays the caller's: a copy of it is written to.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`]: it is not open.
+    pub fn to(fd: Option<i32>) -> Result<Self, Error> {
+        let copy = |fd| sys::duplicate(fd).map_err(|errno| Error::Descriptor(fd, errno));
+        Ok(Self(fd.map(copy).transpose()?.map(File::from)))
+    }
+
+    /// The workload runs.
+    pub fn started(&mut self, init_pid: i32, started: &Started) {
+        let namespaces = started.namespaces.iter().map(|(kind, inode)| (kind.as_str(), *inode)).collect();
+        self.write(&Line::Started { init_pid, pid: started.pid, pid_inside: started.pid_inside, namespaces });
+    }
+
+    /// The workload has ended.
+    pub fn exited(&mut self, outcome: Outcome) {
+        let (row, code, signal) = match outcome {
+            Outcome::Exited(code) => ("exited", Some(code), None),
+            Outcome::Killed(signal) => ("killed", None, Some(signal)),
+            Outcome::TimedOut => ("timed-out", None, None),
+        };
+        self.write(&Line::Exited { row, code, signal, exit_status: outcome.code() });
+    }
+
+    /// There is no workload.
+    pub fn failed(&mut self, error: &Error) {
+        let row = match error.exit_code() {
+            exit::NOT_FOUND => "not-found",
+            exit::NOT_EXECUTABLE => "not-executable",
+            _ => "failed",
+        };
+        self.write(&Line::Failed {
+            row,
+            step: error.step(),
+            object: error.object().display().to_string(),
+            errno: error.errno().map(|errno| errno as i32),
+            message: error.reason(),
+            exit_status: error.exit_code(),
+        });
+    }
+
+    /// One line is one write, so that lines of several launches on one pipe do not mix. A reader who went away
+    /// is told of once, and is no reason to end the workload.
+    fn write(&mut self, line: &Line<'_>) {
+        let Some(file) = &mut self.0 else { return };
+        let written = serde_json::to_vec(line).map_err(Into::into).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            file.write_all(&bytes)
+        });
+        if let Err(error) = written {
+            log::warn!("status descriptor: write: {error}");
+            self.0 = None;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The system calls that nix has no safe form of; the only `unsafe` in this crate. launch-init has the rest.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use launch_init::sys::{
+    CStringArray, Capabilities, capabilities, keep_on_exec, raise_ambient, set_capabilities,
+};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.
+///
+/// # Errors
+/// EBADF: `fd` is not open. EMFILE.
+pub fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl takes any number and answers EBADF where nothing is open.
+    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
+    // SAFETY: the kernel just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// Whether descriptor `fd` is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD only asks.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// What the cloned child does between clone and exec. All of it is made beforehand: the child may not allocate,
+/// since another thread of the parent may have held the allocator's lock at the clone.
+#[derive(Debug)]
+pub struct InitImage<'a> {
+    /// The file to execute.
+    pub file: BorrowedFd<'a>,
+    /// Its arguments.
+    pub arguments: &'a CStringArray,
+    /// Its environment.
+    pub environment: &'a CStringArray,
+    /// What becomes its stdin, stdout and stderr; none keeps the caller's. Each is above 2.
+    pub stdio: [Option<RawFd>; 3],
+    /// The channel, whose number its arguments name.
+    pub channel: RawFd,
+    /// The descriptors above 2 that the workload gets.
+    pub keep: &'a [RawFd],
+    /// The capabilities that survive the exec; empty keeps what the exec gives.
+    pub ambient: &'a [u32],
+    /// A frame for the channel that says that this failed, but for its last four bytes, the errno.
+    pub failure: &'a mut [u8],
+}
+
+/// Clones a child into new namespaces (`flags` as for clone3(2)), which becomes `image`; returns its pid and pidfd.
+///
+/// Every signal must be blocked: the child inherits the mask and hands it to init, which loses none so.
+///
+/// # Errors
+/// As clone3(2).
+pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Errno> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args consists of integers, for which zero is a value.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = flags | libc::CLONE_PIDFD as u64;
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the child goes on here on its own copy of this stack; the arguments live on it.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    match Errno::result(pid)? {
+        0 => become_init(image),
+        // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
+        pid => Ok((Pid::from_raw(pid as i32), unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    }
+}
+
+/// The child's side. Makes async-signal-safe calls only and allocates nothing.
+fn become_init(image: InitImage<'_>) -> ! {
+    let errno = match prepare_descriptors(&image).and_then(|()| keep_capabilities(image.ambient)) {
+        Ok(()) => {
+            // SAFETY: an open descriptor, an empty path and two null-terminated arrays of C strings that the
+            // caller keeps alive.
+            unsafe {
+                libc::execveat(
+                    image.file.as_raw_fd(),
+                    c"".as_ptr(),
+                    image.arguments.as_ptr().cast(),
+                    image.environment.as_ptr().cast(),
+                    libc::AT_EMPTY_PATH,
+                );
+            }
+            Errno::last()
+        }
+        Err(errno) => errno,
+    };
+    if let Some(end) = image.failure.last_chunk_mut() {
+        *end = (errno as i32).to_ne_bytes();
+    }
+    // SAFETY: sends bytes of a live slice; _exit ends this copy of the process without running what the parent
+    // has registered for its own end.
+    unsafe {
+        libc::send(image.channel, image.failure.as_ptr().cast(), image.failure.len(), libc::MSG_NOSIGNAL);
+        libc::_exit(launch_init::exit::FAILED.into())
+    }
+}
+
+/// Only stdio, the channel and the kept descriptors survive the exec.
+fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
+    for (target, source) in (0..).zip(image.stdio) {
+        if let Some(source) = source {
+            // SAFETY: replaces the child's own copy of a standard descriptor.
+            Errno::result(unsafe { libc::dup2(source, target) })?;
+        }
+    }
+    launch_init::sys::close_range_on_exec(3, u32::MAX)?;
+    keep_on_exec(image.channel)?;
+    image.keep.iter().try_for_each(|fd| keep_on_exec(*fd))
+}
+
+/// An exec takes the capabilities of everybody who is not root inside, and before the maps are written nobody is;
+/// the ambient ones stay. See capabilities(7).
+fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
+    if ambient.is_empty() {
+        return Ok(());
+    }
+    let wanted = ambient.iter().fold(0, |set, capability| set | 1_u64 << capability);
+    let sets = capabilities()?;
+    set_capabilities(Capabilities { inheritable: wanted & sets.permitted, ..sets })?;
+    ambient.iter().try_for_each(|capability| raise_ambient(*capability))
+}
+
+/// Sends a signal of any number to the process behind `pidfd`. See pidfd_send_signal(2).
+///
+/// # Errors
+/// ESRCH: it has ended. EINVAL: there is no such signal.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: a null siginfo asks for what kill(2) would send.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Waits for the end of one child and reaps it; returns its raw wait status. See waitpid(2).
+///
+/// # Errors
+/// ECHILD: somebody else has reaped it, or SIGCHLD is ignored, so that nobody can; it has ended all the same.
+pub fn wait_for(child: Pid) -> Result<i32, Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a live c_int.
+        match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, libc::__WALL) }) {
+            Ok(_) => return Ok(status),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Opens a file only to name it: it is not read. See open(2), O_PATH.
+///
+/// # Errors
+/// As open(2).
+pub fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
+    nix::fcntl::open(
+        path,
+        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+}

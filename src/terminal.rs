@@ -1,0 +1,127 @@
+//! The caller's terminal: who is in its foreground, before, while and after the workload runs.
+//!
+//! Ctrl-C and Ctrl-Z go to the foreground process group. Where the workload has the terminal for itself it gets a
+//! group of its own in the foreground, and the terminal's signals reach it and nobody else. In a pipeline, others
+//! of the launcher's group use the terminal too, so the workload stays in that group. Either way a signal of the
+//! terminal reaches the workload once.
+
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
+
+use launch_init::handoff::Group;
+use launch_init::signals::Received;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+
+/// What the terminal sends to a foreground group by itself; see termios(3), tty_ioctl(4) and signal(7).
+const OF_A_TERMINAL: [i32; 5] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH];
+
+/// The caller's terminal as the launcher found it.
+#[derive(Debug)]
+pub struct Terminal {
+    /// One of 0, 1 and 2, if any is a terminal; a descriptor of our own, since those are let go of.
+    terminal: Option<OwnedFd>,
+    group: Group,
+}
+
+impl Terminal {
+    /// Looks at stdin, stdout and stderr.
+    pub fn of_caller() -> Self {
+        let terminals = [
+            std::io::stdin().is_terminal(),
+            std::io::stdout().is_terminal(),
+            std::io::stderr().is_terminal(),
+        ];
+        let copy = match terminals {
+            [true, _, _] => std::io::stdin().as_fd().try_clone_to_owned().ok(),
+            [_, true, _] => std::io::stdout().as_fd().try_clone_to_owned().ok(),
+            [_, _, true] => std::io::stderr().as_fd().try_clone_to_owned().ok(),
+            _ => None,
+        };
+        let in_foreground = copy.as_ref().is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()));
+        Self { terminal: copy, group: group(terminals, in_foreground) }
+    }
+
+    /// The process group that the workload shall be in.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Whether this signal is to be forwarded. One that the terminal sent to the launcher's group has reached the
+    /// workload too if it is in that group.
+    pub fn leaves_to_launcher(&self, signal: Received) -> bool {
+        self.group != Group::Callers
+            || signal.was_sent_by_a_process()
+            || !OF_A_TERMINAL.contains(&signal.number)
+    }
+
+    /// Whether a stopped workload is a job of a shell's on this terminal, so that the launcher has to stop too for
+    /// the shell to notice.
+    pub fn is_there(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// After the launcher was continued: gives the foreground to the workload's group, if the shell gave it to us.
+    pub fn hand_over(&mut self, workload: Pid) {
+        let Some(terminal) = &self.terminal else { return };
+        if self.group != Group::Callers && tcgetpgrp(terminal) == Ok(getpgrp()) {
+            match tcsetpgrp(terminal, workload) {
+                Ok(()) => self.group = Group::Own { foreground: true },
+                Err(errno) => log::debug!("terminal: not handed over: {}", errno.desc()),
+            }
+        }
+    }
+
+    /// At the end: puts the launcher's group into the foreground again, if a group from inside was there last.
+    pub fn take_back(&self) {
+        let (Some(terminal), Group::Own { foreground: true }) = (&self.terminal, self.group) else { return };
+        let Ok(group) = tcgetpgrp(terminal) else { return };
+        // Nobody inside is alive any more; a group that is belongs to the shell, which took the terminal back.
+        let is_gone = kill(Pid::from_raw(-group.as_raw()), None) == Err(Errno::ESRCH);
+        if group != getpgrp() && is_gone {
+            // SIGTTOU is blocked.
+            if let Err(errno) = tcsetpgrp(terminal, getpgrp()) {
+                log::debug!("terminal: not taken back: {}", errno.desc());
+            }
+        }
+    }
+}
+
+/// `terminals`: which of 0, 1 and 2 are one.
+fn group(terminals: [bool; 3], in_foreground: bool) -> Group {
+    match (terminals, in_foreground) {
+        ([true, true, true], true) => Group::Own { foreground: true },
+        // Something else than the terminal: perhaps a pipe to another in our group.
+        (_, true) => Group::Callers,
+        (_, false) => Group::Own { foreground: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workload_takes_the_foreground_only_where_it_has_the_terminal_for_itself() {
+        assert_eq!(group([true; 3], true), Group::Own { foreground: true });
+        assert_eq!(group([true, false, true], true), Group::Callers);
+        assert_eq!(group([false, true, true], true), Group::Callers);
+        assert_eq!(group([true; 3], false), Group::Own { foreground: false });
+        assert_eq!(group([false; 3], false), Group::Own { foreground: false });
+    }
+
+    #[test]
+    fn what_the_terminal_sent_to_a_shared_group_is_not_forwarded_again() {
+        let ctrl_c = Received { number: libc::SIGINT, code: 0x80, sender: 0 };
+        let sent = Received { number: libc::SIGINT, code: libc::SI_USER, sender: 7 };
+        let alarm = Received { number: libc::SIGALRM, code: 0x80, sender: 0 };
+        let of = |group| Terminal { terminal: None, group };
+        let callers = of(Group::Callers);
+        assert_eq!([ctrl_c, sent, alarm].map(|s| callers.leaves_to_launcher(s)), [false, true, true]);
+        let own = of(Group::Own { foreground: true });
+        assert_eq!([ctrl_c, sent, alarm].map(|s| own.leaves_to_launcher(s)), [true; 3]);
+    }
+}
