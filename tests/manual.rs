@@ -1,0 +1,85 @@
+//! The help, the man page in docs/launch.1 and the program are made from one definition, and the program is one
+//! static file.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::{code_and_stderr, program, run, stdout_of, text};
+
+/// The man page as the definition gives it.
+fn man_page() -> String {
+    let mut page = Vec::new();
+    let man = clap_mangen::Man::new(launch::cli::definition()).source(concat!("launch ", env!("CARGO_PKG_VERSION")));
+    man.render(&mut page).expect("render");
+    text(&page)
+}
+
+#[test]
+fn the_man_page_is_the_one_that_the_definition_gives() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/launch.1");
+    let page = man_page();
+    if std::env::var_os("UPDATE_MAN_PAGE").is_some() {
+        fs::write(&path, &page).expect("write docs/launch.1");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == page, "docs/launch.1 is out of date: UPDATE_MAN_PAGE=1 cargo test --test manual");
+}
+
+#[test]
+fn every_option_is_in_the_help_and_in_the_man_page() {
+    let help = stdout_of(Command::new(program()).arg("--help"));
+    let page = man_page();
+    let definition = launch::cli::definition();
+    let options: Vec<_> = definition.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    assert!(options.len() > 15, "{options:?}");
+    for option in options {
+        assert!(help.contains(&format!("--{option}")), "--{option} is not in the help");
+        let in_roff = format!("\\-\\-{}", option.replace('-', "\\-"));
+        assert!(page.contains(&in_roff), "--{option} is not in the man page");
+    }
+    for line in ["CMD [ARG...]", "127    CMD was not found"] {
+        assert!(help.contains(line), "{line:?} is not in the help");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let expected = concat!("launch ", env!("CARGO_PKG_VERSION"), "\n");
+    for option in ["--version", "-V"] {
+        assert_eq!(stdout_of(Command::new(program()).arg(option)), expected);
+    }
+}
+
+#[test]
+fn help_into_a_closed_pipe_is_no_crash() {
+    let script = format!("exec 2>&1; {} --help | true; echo ${{PIPESTATUS[0]}}", program().display());
+    assert_eq!(text(&run(Command::new("bash").args(["-c", &script])).stdout), "0\n");
+}
+
+#[test]
+fn init_says_how_it_is_called() {
+    let folder = support::public_folder();
+    let init = folder.path().join("launch-init");
+    std::os::unix::fs::symlink(program(), &init).expect("link");
+    assert!(stdout_of(Command::new(&init).arg("--help")).starts_with("usage: launch-init "));
+    let unknown = code_and_stderr(Command::new(&init).arg("--foo"));
+    assert_eq!(unknown, (125, "launch-init: command line: launch-init: unknown option --foo\n".into()));
+}
+
+/// ELF's program header of the dynamic loader; see elf(5).
+const PT_INTERP: u32 = 3;
+
+#[test]
+fn the_program_needs_no_dynamic_loader() {
+    let elf = fs::read(program()).expect("read");
+    let u16_at = |at: usize| u16::from_le_bytes([elf[at], elf[at + 1]]) as usize;
+    let u32_at = |at: usize| u32::from_le_bytes([elf[at], elf[at + 1], elf[at + 2], elf[at + 3]]);
+    assert_eq!(&elf[..5], b"\x7fELF\x02", "a 64-bit ELF file");
+    let (headers, size, count) = (u32_at(32) as usize, u16_at(54), u16_at(56));
+    assert!(count > 2);
+    let types: Vec<_> = (0..count).map(|i| u32_at(headers + i * size)).collect();
+    assert!(!types.contains(&PT_INTERP), "a RUSTFLAGS variable replaces .cargo/config.toml: unset it");
+}
