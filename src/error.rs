@@ -131,8 +131,20 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.step(), self.object().display(), self.reason())
+        let object = self.object();
+        // An empty command is something to see.
+        let object = if object.is_empty() { "''".into() } else { object };
+        f.write_str(&printable(&format!("{}: {}: {}", self.step(), object.display(), self.reason())))
     }
+}
+
+/// The text in one line, and nothing in it that a terminal would obey: a command's name may be any bytes.
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() { line.extend(char.escape_default()) } else { line.push(char) }
+    }
+    line
 }
 
 impl std::error::Error for Error {
@@ -151,5 +163,17 @@ impl std::error::Error for Error {
             | Self::Wait(errno) => Some(errno),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_whatever_its_object() {
+        let error = Error::Option("a\nb\x1b[2J\u{7f}é".into(), "no".into());
+        assert_eq!(error.to_string(), "command line: a\\nb\\u{1b}[2J\\u{7f}é: no");
+        assert_eq!(Error::Option("".into(), "no".into()).to_string(), "command line: '': no");
     }
 }

@@ -75,6 +75,9 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::Clone(..), Errno::ENOSYS) => {
             Some("clone3 is missing: Linux 5.11 is needed, and an outer container's seccomp filter that knows it".into())
         }
+        (Error::Clone(..), Errno::EAGAIN) => {
+            Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())
+        }
         (Error::Clone(..), Errno::EINVAL) => Some("this kernel lacks one of these kinds of namespaces".into()),
         (Error::IdMap(..) | Error::Inside(_), Errno::EPERM | Errno::EACCES) if facts.apparmor_restricts => Some(
             "AppArmor restricts user namespaces here; allow launch by a profile with `userns,`, or as root: \

@@ -19,7 +19,7 @@ pub mod terminal;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked};
-pub use error::Error;
+pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{Group, SignalState};
 pub use plan::{Identity, Network, Share, Tmp};

@@ -83,8 +83,12 @@ fn start_log(verbosity: u8) {
         builder.parse_filters(&filters);
     }
     builder.format(|f, record| {
-        let who = if record.target() == launch_init::NAME { "init: " } else { "" };
-        writeln!(f, "launch: {}: {who}{}", record.level().as_str().to_lowercase(), record.args())
+        let kind = match record.level() {
+            log::Level::Error => "error",
+            log::Level::Warn => "warning",
+            log::Level::Info | log::Level::Debug | log::Level::Trace => "log",
+        };
+        writeln!(f, "launch: {kind}: {}", launch::printable(&record.args().to_string()))
     });
     builder.init();
 }

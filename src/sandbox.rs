@@ -135,16 +135,35 @@ impl Sandbox {
     /// [`Error::Report`], [`Error::Wait`].
     pub fn next_event(&mut self) -> Result<Event, Error> {
         loop {
-            match self.reports.next()? {
-                Some((Report::Log { level, message }, _)) => log_line(level, &message),
-                Some((Report::Started { pid: pid_inside, namespaces }, pid)) => {
+            if let Some(event) = self.take_event(MsgFlags::empty())? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The same without waiting: none if init has said nothing more yet. For an event loop, when
+    /// [`Self::channel`] is readable, until there is none.
+    ///
+    /// # Errors
+    /// As [`Self::next_event`].
+    pub fn try_next_event(&mut self) -> Result<Option<Event>, Error> {
+        self.take_event(MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn take_event(&mut self, flags: MsgFlags) -> Result<Option<Event>, Error> {
+        loop {
+            match self.reports.next(flags)? {
+                Next::Report(Report::Log { level, message }) => log_line(level, &message),
+                Next::Report(Report::Started { pid: pid_inside, namespaces }) => {
                     self.started = true;
-                    return Ok(Event::Started(Started { pid, pid_inside, namespaces }));
+                    let pid = self.reports.sender;
+                    return Ok(Some(Event::Started(Started { pid, pid_inside, namespaces })));
                 }
-                Some((Report::Stopped { signal }, _)) => return Ok(Event::Stopped(signal)),
-                Some((Report::Ended(outcome), _)) => self.reported = Some(outcome),
-                Some((Report::Failed(failure), _)) => self.failure = Some(failure),
-                None => return self.end().map(Event::Ended),
+                Next::Report(Report::Stopped { signal }) => return Ok(Some(Event::Stopped(signal))),
+                Next::Report(Report::Ended(outcome)) => self.reported = Some(outcome),
+                Next::Report(Report::Failed(failure)) => self.failure = Some(failure),
+                Next::End => return self.end().map(|outcome| Some(Event::Ended(outcome))),
+                Next::Nothing => return Ok(None),
             }
         }
     }
@@ -279,43 +298,46 @@ struct Reports {
     sender: i32,
 }
 
+/// What came through the channel.
+enum Next {
+    Report(Report),
+    /// Init has closed its end: it has ended.
+    End,
+    /// Nothing yet, and it was not to be waited for.
+    Nothing,
+}
+
 impl Reports {
-    /// The next report and the pid in its credentials; none when init has closed its end.
-    fn next(&mut self) -> Result<Option<(Report, i32)>, Error> {
+    fn next(&mut self, flags: MsgFlags) -> Result<Next, Error> {
         loop {
             if let Some(body) = first_body(&self.received).map_err(Error::Report)? {
                 let report = Report::decode(body).map_err(Error::Report)?;
                 let length = self.received.first_chunk().map_or(Ok(0), |header| body_length(*header));
                 self.received.drain(..handoff::HEADER + length.map_err(Error::Report)?);
-                return Ok(Some((report, self.sender)));
+                return Ok(Next::Report(report));
             }
-            if self.receive().map_err(Error::Channel)? == 0 {
-                return Ok(None);
+            match self.receive(flags) {
+                // Init ended without having read all of the plan.
+                Ok(0) | Err(Errno::ECONNRESET) => return Ok(Next::End),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Next::Nothing),
+                Err(errno) => return Err(Error::Channel(errno)),
             }
         }
     }
 
-    fn receive(&mut self) -> Result<usize, Errno> {
+    fn receive(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
         let mut buffer = [0; 8192];
         let mut control = cmsg_space!(UnixCredentials);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let fd = self.channel.as_raw_fd();
-        let length = loop {
-            match recvmsg::<()>(fd, &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
-                Ok(message) => {
-                    for part in message.cmsgs()? {
-                        if let ControlMessageOwned::ScmCredentials(credentials) = part {
-                            self.sender = credentials.pid();
-                        }
-                    }
-                    break message.bytes;
-                }
-                Err(Errno::EINTR) => {}
-                // Init ended without having read all of the plan.
-                Err(Errno::ECONNRESET) => break 0,
-                Err(errno) => return Err(errno),
+        let message = recvmsg::<()>(fd, &mut parts, Some(&mut control), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmCredentials(credentials) = part {
+                self.sender = credentials.pid();
             }
-        };
+        }
+        let length = message.bytes;
         self.received.extend_from_slice(&buffer[..length]);
         Ok(length)
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
@@ -32,7 +33,18 @@ pub fn watch(
     status: &mut StatusLines,
     let_go: impl FnOnce(),
 ) -> Result<Outcome, Error> {
-    use std::os::fd::AsFd;
+    let outcome = follow(&mut sandbox, &mut terminal, status, let_go);
+    // Whatever happened: a workload that could not be executed had the terminal already.
+    terminal.take_back();
+    outcome
+}
+
+fn follow(
+    sandbox: &mut Sandbox,
+    terminal: &mut Terminal,
+    status: &mut StatusLines,
+    let_go: impl FnOnce(),
+) -> Result<Outcome, Error> {
     let queue = SignalQueue::new().map_err(Error::Signals)?;
     let mut let_go = Some(let_go);
     let mut workload = None;
@@ -50,7 +62,7 @@ pub fn watch(
         }
         let [signalled, said] = polled.map(|fd| fd.any() == Some(true));
         if signalled {
-            for signal in forwardable(&queue, &terminal)? {
+            for signal in forwardable(&queue, terminal)? {
                 if signal.number == libc::SIGCONT
                     && let Some(workload) = workload
                 {
@@ -63,8 +75,8 @@ pub fn watch(
                 }
             }
         }
-        if said {
-            match sandbox.next_event()? {
+        while said && let Some(event) = sandbox.try_next_event()? {
+            match event {
                 Event::Started(started) => {
                     workload = Some(Pid::from_raw(started.pid));
                     give_up_at = None;
@@ -73,11 +85,8 @@ pub fn watch(
                         let_go();
                     }
                 }
-                Event::Stopped(signal) => stop_too(signal, &terminal),
-                Event::Ended(outcome) => {
-                    terminal.take_back();
-                    return Ok(outcome);
-                }
+                Event::Stopped(signal) => stop_too(signal, terminal),
+                Event::Ended(outcome) => return Ok(outcome),
             }
         }
         if give_up_at.is_some_and(|at| at <= Instant::now()) {

@@ -79,6 +79,8 @@ fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Re
 /// The command in the form that execve(2) takes, ready before the fork.
 struct Program {
     candidates: Vec<CString>,
+    /// Whether those are folders of the PATH with the name, and not the name itself.
+    is_searched: bool,
     arguments: CStringArray,
     environment: CStringArray,
     name: OsString,
@@ -94,6 +96,7 @@ impl Program {
                 .collect::<Result<_, _>>()?,
             arguments: c_strings(&workload.command)?,
             environment: c_strings(&workload.environment)?,
+            is_searched: is_searched(&name),
             name,
         })
     }
@@ -107,9 +110,13 @@ fn c_string(string: OsString) -> Result<CString, Error> {
     CString::new(string.into_vec()).map_err(|error| Error::NulByte(OsString::from_vec(error.into_vec())))
 }
 
+fn is_searched(name: &OsStr) -> bool {
+    !name.is_empty() && !name.as_bytes().contains(&b'/')
+}
+
 /// The paths to try for a command of this name, in their order; see execvp(3).
 fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
-    if name.is_empty() || name.as_bytes().contains(&b'/') {
+    if !is_searched(name) {
         return vec![name.to_owned()];
     }
     let path = environment.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
@@ -185,7 +192,9 @@ fn execute(program: &Program) -> Failure {
         match errno {
             // execve says ENOENT of a missing interpreter too.
             Errno::ENOENT if path.exists() => reason = (errno, missing_interpreter(path)),
-            Errno::ENOENT | Errno::ENOTDIR if program.candidates.len() > 1 => {}
+            Errno::ENOENT | Errno::ENOTDIR if program.is_searched => {}
+            // A folder of the PATH that may not be searched, or a folder of the command's name, is not the command.
+            Errno::EACCES if program.is_searched && !path.is_file() => {}
             Errno::EACCES => reason = (errno, String::new()),
             _ => {
                 reason = (errno, String::new());
@@ -198,8 +207,8 @@ fn execute(program: &Program) -> Failure {
         Errno::ENOENT | Errno::ENOTDIR => exit::NOT_FOUND,
         _ => exit::NOT_EXECUTABLE,
     };
-    let searched = program.candidates.len() > 1 && errno == Errno::ENOENT && detail.is_empty();
-    let detail = if searched { "not found in PATH".into() } else { detail };
+    let is_nowhere = program.is_searched && errno == Errno::ENOENT && detail.is_empty();
+    let detail = if is_nowhere { "not found in PATH".into() } else { detail };
     Failure { code, step: "exec".into(), object: program.name.clone(), detail, errno: errno as i32 }
 }
 
