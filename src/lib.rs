@@ -15,7 +15,6 @@ pub mod sandbox;
 pub mod status;
 #[allow(unsafe_code)]
 pub mod sys;
-pub mod terminal;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked};

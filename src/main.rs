@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use launch::cli::{self, Cli, Request};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
-use launch::terminal::Terminal;
 use launch::{Command, Error, SignalState, watch};
 use launch_init::signals;
+use launch_init::terminal::Terminal;
 use log::LevelFilter;
 
 fn main() -> ExitCode {

@@ -247,14 +247,11 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 signals: caller.signals,
                 descriptors: Descriptors::Only(options.keep.clone()),
                 group: options.group,
+                user: None,
+                parent_death_signal: None,
                 drop_capabilities: new_user,
             },
-            policy: Policy {
-                grace: options.grace,
-                timeout: options.timeout,
-                end_the_others: true,
-                forward_the_kernels: false,
-            },
+            policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
             report_namespaces: options.report_namespaces,
         },
     })

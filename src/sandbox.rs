@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use launch_init::exit::{self, Outcome};
 use launch_init::handoff::{self, Failure, Report, body_length, first_body};
-use launch_init::{HANDOFF_OPTION, NAME, signals, sys::CStringArray};
+use launch_init::signals::{self, Received};
+use launch_init::sys::{CStringArray, signal_process};
+use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -122,7 +124,19 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Signal`]; not that init has ended.
     pub fn signal(&self, signal: i32) -> Result<(), Error> {
-        match sys::send_signal(self.pidfd(), signal) {
+        self.send(signal, None)
+    }
+
+    /// Sends on a signal that came in, with its sender's value where it has one.
+    ///
+    /// # Errors
+    /// As [`Self::signal`].
+    pub fn forward(&self, signal: Received) -> Result<(), Error> {
+        self.send(signal.number, signal.value)
+    }
+
+    fn send(&self, signal: i32, value: Option<u64>) -> Result<(), Error> {
+        match signal_process(self.pidfd(), signal, value) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(Error::Signal(signal, errno)),
         }
@@ -187,7 +201,7 @@ impl Sandbox {
 
     /// The cause, when the launcher's own step failed because init had ended: what init said, or else `error`.
     fn what_init_says_or(&mut self, error: Error) -> Error {
-        let _ = sys::send_signal(self.pidfd(), libc::SIGKILL);
+        let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
         loop {
             match self.next_event() {
                 Err(said @ Error::Inside(_)) => return said,
@@ -202,7 +216,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if !self.reaped {
             // The kernel ends everything in a PID namespace with its PID 1. ESRCH: it has ended.
-            let _ = sys::send_signal(self.pidfd(), libc::SIGKILL);
+            let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
             let _ = sys::wait_for(self.pid);
         }
     }

@@ -125,24 +125,6 @@ fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     ambient.iter().try_for_each(|capability| raise_ambient(*capability))
 }
 
-/// Sends a signal of any number to the process behind `pidfd`. See pidfd_send_signal(2).
-///
-/// # Errors
-/// ESRCH: it has ended. EINVAL: there is no such signal.
-pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    // SAFETY: a null siginfo asks for what kill(2) would send.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
 /// Waits for the end of one child and reaps it; returns its raw wait status. See waitpid(2).
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
 use launch_init::signals::{self, Received, SignalQueue};
+use launch_init::terminal::Terminal;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -15,7 +16,6 @@ use nix::unistd::{Pid, getpid};
 use crate::error::Error;
 use crate::sandbox::{Event, Sandbox};
 use crate::status::StatusLines;
-use crate::terminal::Terminal;
 
 /// How long a set-up that is asked to stop may take before it is killed. It takes a millisecond, unless a file
 /// system hangs.
@@ -69,7 +69,7 @@ fn follow(
                     terminal.hand_over(workload);
                 }
                 log::debug!("forwarding {}", signals::name(signal.number));
-                sandbox.signal(signal.number)?;
+                sandbox.forward(signal)?;
                 if workload.is_none() && asks_to_stop(signal.number) {
                     give_up_at.get_or_insert(Instant::now() + PATIENCE);
                 }
@@ -85,7 +85,7 @@ fn follow(
                         let_go();
                     }
                 }
-                Event::Stopped(signal) => stop_too(signal, terminal),
+                Event::Stopped(signal) => terminal.stop_too(signal),
                 Event::Ended(outcome) => return Ok(outcome),
             }
         }
@@ -105,7 +105,7 @@ fn forwardable(queue: &SignalQueue, terminal: &Terminal) -> Result<Vec<Received>
             // Init's end comes through the channel. What we cause ourselves is SIGPIPE, by a line to a closed
             // stderr or status descriptor.
             let ours = signal.number == libc::SIGCHLD || signal.sender == ourselves;
-            if !ours && terminal.leaves_to_launcher(signal) {
+            if !ours && !terminal.has_told(signal) {
                 signals.push(signal);
             }
         })
@@ -115,16 +115,4 @@ fn forwardable(queue: &SignalQueue, terminal: &Terminal) -> Result<Vec<Received>
 
 fn asks_to_stop(signal: i32) -> bool {
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal)
-}
-
-/// The shell that waits for us sees the job stopped and takes its terminal back; its `fg` or `bg` continues us by
-/// a SIGCONT, which is forwarded like any signal.
-fn stop_too(signal: i32, terminal: &Terminal) {
-    log::debug!("workload stopped by {}", signals::name(signal));
-    if terminal.is_there() {
-        // SIGSTOP cannot be blocked, and raise(3) returns when we have been continued.
-        if let Err(error) = signal_hook::low_level::raise(libc::SIGSTOP) {
-            log::warn!("stop: launch: {error}");
-        }
-    }
 }

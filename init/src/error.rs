@@ -12,8 +12,8 @@ use crate::handoff::{Failure, Malformed, Step};
 /// Why init starts no workload.
 #[derive(Debug)]
 pub enum Error {
-    /// Its own command line makes no sense.
-    Usage(String),
+    /// Its own command line makes no sense: which part, and why.
+    Usage(String, String),
     /// The descriptor with the plan cannot be read.
     Channel(Errno),
     /// What came through it is no plan.
@@ -41,7 +41,7 @@ impl Error {
             errno,
         };
         match self {
-            Self::Usage(what) => failure("command line", "launch-init".into(), what, 0),
+            Self::Usage(what, why) => failure("command line", what.into(), why, 0),
             Self::Channel(errno) => failure("handoff", "plan".into(), String::new(), errno as i32),
             Self::Plan(malformed) => failure("handoff", "plan".into(), malformed.to_string(), 0),
             Self::Setup(step, errno) => {

@@ -5,75 +5,116 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 use crate::exit::Outcome;
-use crate::handoff::{Group, Report};
+use crate::handoff::Report;
 use crate::report::Channel;
-use crate::signals::{self, SignalQueue};
+use crate::signals::{self, Received, SignalQueue};
 use crate::supervisor::{Action, Actions, Event, Supervisor};
 use crate::sys::{self, Waited};
+use crate::terminal::Terminal;
+use crate::{descendants, shield};
 
 /// How many children are reaped before signals are looked at again, so that a flood of orphans delays none.
 const REAPED_AT_ONCE: usize = 256;
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The workload has ended, and those who were left as far as the policy asks for it.
     Workload(Outcome),
     /// The launcher is gone.
     Abandoned,
 }
 
+/// Whom a signal is forwarded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The workload's own process.
+    Main,
+    /// Its process group.
+    Group,
+    /// Every process but init.
+    All,
+}
+
+/// Who is told of a workload that stopped.
+#[derive(Debug)]
+pub(crate) enum Above<'a> {
+    /// The launcher.
+    Launcher(&'a Channel),
+    /// The shell on the terminal, if there is one.
+    Terminal(Terminal),
+}
+
+/// A workload that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Its pid.
+    pub(crate) pid: Pid,
+    /// Its pidfd.
+    pub(crate) pidfd: OwnedFd,
+    /// Whom signals are forwarded to.
+    pub(crate) target: Target,
+    /// Whether a signal that would kill it is held off.
+    pub(crate) shield: bool,
+}
+
 /// The loop and what it acts on.
 #[derive(Debug)]
-pub struct EventLoop<'a> {
+pub(crate) struct EventLoop<'a> {
     /// Who decides.
-    pub supervisor: Supervisor,
+    pub(crate) supervisor: Supervisor,
     /// Every signal, blocked.
-    pub signals: &'a SignalQueue,
-    /// The way to the launcher, if there is one.
-    pub launcher: Option<&'a Channel>,
-    /// The workload's pid.
-    pub workload: Pid,
-    /// Whom signals are forwarded to.
-    pub group: Group,
+    pub(crate) signals: &'a SignalQueue,
+    /// Launcher or terminal.
+    pub(crate) above: Above<'a>,
+    /// The workload; none is there when init only pauses.
+    pub(crate) workload: Option<Running>,
+    /// Whether the orphans that are reaped are named.
+    pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
 }
 
 impl EventLoop<'_> {
     /// Runs until the end.
-    pub fn run(mut self) -> End {
-        loop {
+    pub(crate) fn run(mut self) -> End {
+        let end = loop {
             if let Some(end) = self.handle_signals() {
-                return end;
+                break end;
             }
             let (end, more) = self.reap();
             if let Some(end) = end {
-                return end;
+                break end;
             }
             if let Some(end) = self.happened(Event::Tick) {
-                return end;
+                break end;
             }
-            if self.wait(more) {
-                if let Some(end) = self.happened(Event::LauncherGone) {
-                    return end;
-                }
+            if self.wait(more)
+                && let Some(end) = self.happened(Event::LauncherGone)
+            {
+                break end;
             }
+        };
+        if let Above::Terminal(terminal) = &self.above {
+            terminal.take_back();
         }
+        end
     }
 
     fn handle_signals(&mut self) -> Option<End> {
         let mut end = None;
         let signals = self.signals;
         let drained = signals.drain(|signal| {
-            end = end.or(self.happened(Event::Signal(signal)));
+            if self.is_for_the_workload(signal) {
+                end = end.or(self.happened(Event::Signal(signal)));
+            }
         });
         if let Err(errno) = drained {
             log::error!("signals: read: {}", errno.desc());
@@ -81,12 +122,29 @@ impl EventLoop<'_> {
         end
     }
 
+    fn is_for_the_workload(&mut self, signal: Received) -> bool {
+        let Above::Terminal(terminal) = &mut self.above else { return true };
+        if signal.number == libc::SIGCONT
+            && let Some(workload) = &self.workload
+        {
+            terminal.hand_over(workload.pid);
+        }
+        // What we cause ourselves is SIGPIPE, by a line to a closed stderr.
+        !terminal.has_told(signal) && signal.sender != getpid().as_raw().unsigned_abs()
+    }
+
     /// Reaps, and says whether there may be more. SIGCHLD coalesces, so one of them stands for any number.
     fn reap(&mut self) -> (Option<End>, bool) {
         for _ in 0..REAPED_AT_ONCE {
+            let orphan = self.name_orphans.and_then(|_| self.next_orphan());
             let event = match sys::wait_any() {
                 Ok(Waited::Changed { pid, status }) => {
                     log::trace!("child {pid}: wait status {status:#x}");
+                    if let (Some(name_orphan), Some((orphan, command))) = (self.name_orphans, orphan)
+                        && orphan == pid
+                    {
+                        name_orphan(pid, &command, status);
+                    }
                     Event::Child { pid: pid.as_raw(), status }
                 }
                 Ok(Waited::Nothing) => return (None, false),
@@ -104,6 +162,16 @@ impl EventLoop<'_> {
         (None, true)
     }
 
+    /// The orphan that is reaped next, and its command: /proc knows it only while it is a zombie.
+    fn next_orphan(&self) -> Option<(Pid, String)> {
+        let pid = sys::peek_any().ok().flatten()?;
+        if self.workload.as_ref().is_some_and(|workload| workload.pid == pid) {
+            return None;
+        }
+        let command = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Some((pid, String::from_utf8_lossy(command.trim_ascii_end()).into_owned()))
+    }
+
     /// Sleeps until something happens, or not at all if there is `more` to do; returns whether the launcher has
     /// gone. It says nothing after the plan, so whatever can be read from it is its end.
     fn wait(&self, more: bool) -> bool {
@@ -114,9 +182,9 @@ impl EventLoop<'_> {
             next.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())))
         };
         let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
-        let result = match self.launcher {
-            None => ppoll(&mut [signals], timeout, None).map(|_| false),
-            Some(launcher) => {
+        let result = match &self.above {
+            Above::Terminal(_) => ppoll(&mut [signals], timeout, None).map(|_| false),
+            Above::Launcher(launcher) => {
                 let mut polled = [signals, PollFd::new(launcher.as_fd(), PollFlags::POLLIN)];
                 ppoll(&mut polled, timeout, None).map(|_| polled[1].any() == Some(true))
             }
@@ -138,43 +206,91 @@ impl EventLoop<'_> {
 
     fn perform(&self, action: Action) -> Option<End> {
         match action {
-            Action::Forward(signal) => self.forward(signal.number),
+            Action::Forward(signal) => self.forward(signal),
             Action::SignalEveryone(signal) => signal_everyone(signal),
-            Action::ReportStopped(signal) => {
-                if let Some(launcher) = self.launcher {
-                    // EPIPE: the launcher's end is the next event.
-                    let _ = launcher.send(&Report::Stopped { signal });
-                }
-            }
+            Action::ReportStopped(signal) => match &self.above {
+                // EPIPE: the launcher's end is the next event.
+                Above::Launcher(launcher) => drop(launcher.send(&Report::Stopped { signal })),
+                Above::Terminal(terminal) => terminal.stop_too(signal),
+            },
             Action::Finish(outcome) => return Some(End::Workload(outcome)),
             Action::Abandon => return Some(End::Abandoned),
         }
         None
     }
 
-    /// To the workload's group; to the workload alone when that is not in a group of its own (any more).
-    fn forward(&self, signal: i32) {
-        let pid = self.workload.as_raw();
-        let sent = match self.group {
-            Group::Own { .. } => match sys::kill(-pid, signal) {
-                Err(Errno::ESRCH) => sys::kill(pid, signal),
-                sent => sent,
-            },
-            Group::Callers => sys::kill(pid, signal),
-        };
-        match sent {
-            Ok(()) => log::debug!("forwarded {}", signals::name(signal)),
-            Err(errno) => log::warn!("{}: not forwarded: {}", signals::name(signal), errno.desc()),
+    fn forward(&self, signal: Received) {
+        let Some(workload) = &self.workload else { return };
+        let name = || signals::name(signal.number);
+        if workload.shield && workload.would_die_of(signal.number) {
+            log::debug!("{}: held off, the workload has no handler for it", name());
+            return;
+        }
+        match workload.send(signal) {
+            Ok(()) => log::debug!("forwarded {}", name()),
+            Err(errno) => log::warn!("{}: not forwarded: {}", name(), errno.desc()),
         }
     }
 }
 
-/// Every process in this PID namespace but ourselves; see kill(2), pid -1. Only asked for by a policy that says
-/// that the namespace is ours.
+impl Running {
+    fn would_die_of(&self, signal: i32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        status.is_ok_and(|status| shield::would_kill(signal, &status))
+    }
+
+    fn send(&self, signal: Received) -> Result<(), Errno> {
+        match self.target {
+            Target::Main => self.send_to_main(signal),
+            Target::Group => match self.send_to_group(signal) {
+                // It is not in a group of its own any more, or that is empty.
+                Err(Errno::ESRCH) => self.send_to_main(signal),
+                sent => sent,
+            },
+            Target::All => {
+                signal_everyone(signal.number);
+                Ok(())
+            }
+        }
+    }
+
+    fn send_to_main(&self, signal: Received) -> Result<(), Errno> {
+        sys::signal_process(self.pidfd(), signal.number, signal.value)
+    }
+
+    /// A value reaches a whole group only through its leader's pidfd, and that with Linux 6.9.
+    fn send_to_group(&self, signal: Received) -> Result<(), Errno> {
+        let by_pidfd = signal.value.map(|_| sys::signal_group(self.pidfd(), signal.number, signal.value));
+        match by_pidfd {
+            Some(Err(Errno::EINVAL)) | None => sys::kill(-self.pid.as_raw(), signal.number),
+            Some(sent) => sent,
+        }
+    }
+
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below.
 fn signal_everyone(signal: i32) {
-    match sys::kill(-1, signal) {
+    let said = |sent| match sent {
         // ESRCH: nobody is left.
         Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => log::warn!("{}: to those left over: {}", signals::name(signal), errno.desc()),
+        Err(errno) => log::warn!("{}: to those left over: {}", signals::name(signal), Errno::desc(errno)),
+    };
+    if getpid().as_raw() == 1 {
+        return said(sys::kill(-1, signal));
+    }
+    // Some may fork while we look; the dead ones cannot, so a second look finds who was born meanwhile.
+    let mut told = Vec::new();
+    loop {
+        let new: Vec<i32> =
+            descendants::of_this_process().into_iter().filter(|pid| !told.contains(pid)).collect();
+        if new.is_empty() {
+            return;
+        }
+        new.iter().for_each(|pid| said(sys::kill(*pid, signal)));
+        told.extend(new);
     }
 }

@@ -10,7 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crate::exit::Outcome;
-use crate::supervisor::Policy;
+use crate::parse::User;
+use crate::supervisor::{Leftovers, Policy, Rewrites};
 
 /// The format of the frames below. It changes whenever one of the types changes.
 pub const VERSION: u16 = 1;
@@ -103,6 +104,10 @@ pub struct Workload {
     pub descriptors: Descriptors,
     /// Which process group it is in.
     pub group: Group,
+    /// Whom it runs as, if not as init.
+    pub user: Option<User>,
+    /// The signal that it gets when init ends; prctl(2), PR_SET_PDEATHSIG.
+    pub parent_death_signal: Option<i32>,
     /// Whether it loses the capabilities that init kept across its own exec. A root of the new user namespace
     /// gets its own by its exec; anybody else has none.
     pub drop_capabilities: bool,
@@ -266,10 +271,26 @@ impl Plan {
             Group::Own { foreground: false } => 1,
             Group::Own { foreground: true } => 2,
         });
+        w.option(self.workload.user, |w, user| {
+            w.u64(user.uid.into());
+            w.u64(user.gid.into());
+        });
+        w.option(self.workload.parent_death_signal, Writer::i32);
         w.bool(self.workload.drop_capabilities);
         w.duration(self.policy.grace);
         w.option(self.policy.timeout, Writer::duration);
-        w.bool(self.policy.end_the_others);
+        w.option(self.policy.kill_after, Writer::duration);
+        w.duration(self.policy.forward_delay);
+        w.u8(match self.policy.leftovers {
+            Leftovers::End => 0,
+            Leftovers::WaitFor => 1,
+            Leftovers::Leave => 2,
+        });
+        let rewrites: Vec<_> = self.policy.rewrites.changed().collect();
+        w.list(&rewrites, |w, (from, to)| {
+            w.u8(*from);
+            w.u8(*to);
+        });
         w.bool(self.policy.forward_the_kernels);
         w.bool(self.report_namespaces);
         w.finish()
@@ -298,12 +319,22 @@ impl Plan {
                     2 => Group::Own { foreground: true },
                     _ => return Err(Malformed::Body),
                 },
+                user: r.option(|r| Ok(User { uid: r.id()?, gid: r.id()? }))?,
+                parent_death_signal: r.option(Reader::i32)?,
                 drop_capabilities: r.bool()?,
             },
             policy: Policy {
                 grace: r.duration()?,
                 timeout: r.option(Reader::duration)?,
-                end_the_others: r.bool()?,
+                kill_after: r.option(Reader::duration)?,
+                forward_delay: r.duration()?,
+                leftovers: match r.u8()? {
+                    0 => Leftovers::End,
+                    1 => Leftovers::WaitFor,
+                    2 => Leftovers::Leave,
+                    _ => return Err(Malformed::Body),
+                },
+                rewrites: r.rewrites()?,
                 forward_the_kernels: r.bool()?,
             },
             report_namespaces: r.bool()?,
@@ -558,6 +589,18 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn id(&mut self) -> Result<u32, Malformed> {
+        self.u64()?.try_into().map_err(|_| Malformed::Body)
+    }
+
+    fn rewrites(&mut self) -> Result<Rewrites, Malformed> {
+        let mut rewrites = Rewrites::default();
+        for (from, to) in self.list(|r| Ok((r.u8()?, r.u8()?)))? {
+            rewrites.set(from.into(), to.into());
+        }
+        Ok(rewrites)
+    }
+
     /// The value, if nothing is left over.
     fn finish<T>(self, value: T) -> Result<T, Malformed> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed::Body) }
@@ -569,6 +612,9 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
+        let mut rewrites = Rewrites::default();
+        rewrites.set(15, 3);
+        rewrites.set(1, 0);
         Plan {
             log_level: 4,
             steps: vec![
@@ -589,12 +635,17 @@ mod tests {
                 signals: SignalState { mask: u64::MAX - 5, ignore_pipe: true, ignore_child: false },
                 descriptors: Descriptors::Only(vec![3, 77]),
                 group: Group::Own { foreground: true },
+                user: Some(User { uid: 7, gid: 8 }),
+                parent_death_signal: Some(9),
                 drop_capabilities: true,
             },
             policy: Policy {
                 grace: Duration::from_millis(1500),
                 timeout: Some(Duration::from_secs(3)),
-                end_the_others: true,
+                kill_after: Some(Duration::from_millis(7)),
+                forward_delay: Duration::from_secs(1),
+                leftovers: Leftovers::WaitFor,
+                rewrites,
                 forward_the_kernels: false,
             },
             report_namespaces: true,

@@ -8,28 +8,34 @@
 
 #![deny(unsafe_code)]
 
+mod descendants;
 pub mod error;
 mod event_loop;
 pub mod exit;
 pub mod handoff;
+pub mod parse;
 mod report;
+mod settings;
 mod setup;
+mod shield;
 pub mod signals;
 mod spawn;
 mod standalone;
 pub mod supervisor;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod terminal;
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use error::Error;
-use event_loop::{End, EventLoop};
-use handoff::{Descriptors, Report};
+use event_loop::{Above, End, EventLoop, Running, Target};
+use handoff::{Descriptors, Group, Report};
 use report::Channel;
 use signals::SignalQueue;
 use supervisor::Supervisor;
@@ -96,16 +102,21 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     become_unreadable()?;
     setup::carry_out(&plan.steps)?;
     let signals = prepare_signals()?;
-    let workload = spawn::spawn(&plan.workload, Some(std::os::fd::AsFd::as_fd(channel)))?;
-    log::debug!("workload: {}: started as pid {workload}", plan.workload.command[0].display());
+    let (pid, pidfd) = spawn::spawn(&plan.workload, Some(channel.as_fd()))?;
+    log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
-    let _ = channel.send_started(workload, namespaces);
+    let _ = channel.send_started(pid, namespaces);
     let_go(&plan.workload.descriptors);
-    let supervisor = Supervisor::new(workload.as_raw(), plan.policy, Instant::now());
-    let group = plan.workload.group;
+    let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
+    let target = match plan.workload.group {
+        Group::Own { .. } => Target::Group,
+        Group::Callers => Target::Main,
+    };
     // The plan may hold megabytes of arguments that nobody needs any more.
     drop(plan);
-    Ok(EventLoop { supervisor, signals: &signals, launcher: Some(channel), workload, group }.run())
+    let above = Above::Launcher(channel);
+    let workload = Some(Running { pid, pidfd, target, shield: false });
+    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None }.run())
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

@@ -26,6 +26,8 @@ pub struct Received {
     pub code: i32,
     /// The pid of the process that sent it, as seen from here; 0 if it is not seen from here.
     pub sender: u32,
+    /// What the sender gave to sigqueue(3) with it.
+    pub value: Option<u64>,
 }
 
 impl Received {
@@ -101,6 +103,7 @@ impl SignalQueue {
                             number: info.ssi_signo as i32,
                             code: info.ssi_code,
                             sender: info.ssi_pid,
+                            value: (info.ssi_code == libc::SI_QUEUE).then_some(info.ssi_ptr),
                         });
                     }
                     if count < BATCH {

@@ -7,18 +7,19 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{ForkResult, Pid, getpid, pipe2, setpgid, tcsetpgrp};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, getpid, pipe2, setgid, setgroups, setpgid, setuid, tcsetpgrp};
 
 use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
+use crate::parse::User;
 use crate::signals;
 use crate::sys::{self, CStringArray};
 
@@ -27,14 +28,14 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a file that is executable but has no format that the kernel knows; see execvp(3), ENOEXEC.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
-/// Starts the workload and returns when it has been executed. Every signal must be blocked.
+/// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked.
 ///
 /// While the exec takes its time, the end of `launcher`, if given, is looked out for.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
-pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pid, Error> {
+pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<(Pid, OwnedFd), Error> {
     let program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
@@ -49,6 +50,14 @@ pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pi
         }
         ForkResult::Parent { child } => {
             drop(tell);
+            let pidfd = match sys::open_pidfd(child) {
+                Ok(pidfd) => pidfd,
+                Err(errno) => {
+                    // It must not run without us knowing it for sure. ESRCH: it has ended already.
+                    let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+                    return Err(Error::Own("pidfd", errno));
+                }
+            };
             if matches!(workload.group, Group::Own { .. }) {
                 // The child does the same. Whoever comes first, a signal to the group finds it. EACCES: it has
                 // executed already, ESRCH: it has ended already.
@@ -59,7 +68,7 @@ pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pi
             std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
             match first_body(&frame).ok().flatten().map(Report::decode) {
                 Some(Ok(Report::Failed(failure))) => Err(Error::Workload(Box::new(failure))),
-                _ => Ok(child),
+                _ => Ok((child, pidfd)),
             }
         }
     }
@@ -151,6 +160,13 @@ fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible,
     if workload.drop_capabilities {
         drop_inherited_capabilities().map_err(failed("capabilities"))?;
     }
+    if let Some(user) = workload.user {
+        become_user(user).map_err(failed("user"))?;
+    }
+    if let Some(signal) = workload.parent_death_signal {
+        // After the change of user, which clears it.
+        sys::prctl(libc::PR_SET_PDEATHSIG, signal.into()).map_err(failed("PR_SET_PDEATHSIG"))?;
+    }
     // Last: from here on a signal does to this process what it will do to the workload.
     signals::set_mask(workload.signals.mask).map_err(failed("signal mask"))?;
     Err(execute(program))
@@ -167,6 +183,13 @@ fn join_group(group: Group) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// The groups first, while there is still the right to. A user who isn't root loses all capabilities by it.
+fn become_user(user: User) -> Result<(), Errno> {
+    setgroups(&[])?;
+    setgid(Gid::from_raw(user.gid))?;
+    setuid(Uid::from_raw(user.uid))
 }
 
 /// Every descriptor above 2 but these closes at exec, and these stay.

@@ -17,11 +17,72 @@ pub struct Policy {
     pub grace: Duration,
     /// How long the workload may run.
     pub timeout: Option<Duration>,
-    /// Whether init is the PID 1 of its namespace, so that ending "everybody" ends the sandbox and nobody else.
-    pub end_the_others: bool,
+    /// How long everybody has after the first signal that asks to stop, until SIGKILL.
+    pub kill_after: Option<Duration>,
+    /// How long a SIGTERM is held back, for what still comes in to be served.
+    pub forward_delay: Duration,
+    /// What becomes of those whom the workload leaves over.
+    pub leftovers: Leftovers,
+    /// What is sent on for each signal.
+    pub rewrites: Rewrites,
     /// Whether signals that the kernel sends by itself are forwarded. Those that an init under a launcher gets
     /// come from a terminal whose foreground it is in; the launcher got the same and decides what becomes of it.
     pub forward_the_kernels: bool,
+}
+
+impl Default for Policy {
+    /// No deadlines, no grace, no rewrites; leftovers are ended.
+    fn default() -> Self {
+        Self {
+            grace: Duration::ZERO,
+            timeout: None,
+            kill_after: None,
+            forward_delay: Duration::ZERO,
+            leftovers: Leftovers::End,
+            rewrites: Rewrites::default(),
+            forward_the_kernels: false,
+        }
+    }
+}
+
+/// What becomes of those whom the workload leaves over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They get SIGTERM, the grace, SIGKILL, and are waited for.
+    End,
+    /// They are waited for until they end by themselves, or somebody asks to stop.
+    WaitFor,
+    /// They are left as they are.
+    Leave,
+}
+
+/// What is sent on for each signal: another one, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrites([u8; 65]);
+
+impl Default for Rewrites {
+    fn default() -> Self {
+        Self(std::array::from_fn(|number| number as u8))
+    }
+}
+
+impl Rewrites {
+    /// Sends `to` on for `from`, both 1 to 64; 0 sends nothing.
+    pub fn set(&mut self, from: i32, to: i32) {
+        if let (Some(entry), Ok(to @ 0..=64)) = (self.0.get_mut(from as usize), u8::try_from(to)) {
+            *entry = to;
+        }
+    }
+
+    /// What is sent on for `number`, if anything.
+    pub fn of(&self, number: i32) -> Option<i32> {
+        self.0.get(number as usize).filter(|to| **to != 0).map(|to| i32::from(*to))
+    }
+
+    /// Those that differ from their signal.
+    pub fn changed(&self) -> impl Iterator<Item = (u8, u8)> + '_ {
+        (0..).zip(self.0).filter(|(from, to)| from != to)
+    }
 }
 
 /// Something that happened.
@@ -70,6 +131,8 @@ pub struct Supervisor {
     workload: i32,
     policy: Policy,
     phase: Phase,
+    /// A SIGTERM that is held back, and until when.
+    held: Option<(Received, Instant)>,
     /// When the workload has run too long.
     timeout_at: Option<Instant>,
     /// When SIGTERM has had its time.
@@ -80,6 +143,8 @@ pub struct Supervisor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// There is no workload.
+    Pausing,
     /// The workload has ended, others may be left.
     Ending(Outcome),
 }
@@ -88,15 +153,26 @@ impl Supervisor {
     /// Looks after a workload of this pid that starts `now`.
     pub fn new(workload: i32, policy: Policy, now: Instant) -> Self {
         let timeout_at = policy.timeout.and_then(|timeout| now.checked_add(timeout));
-        Self { workload, policy, phase: Phase::Running, timeout_at, kill_at: None, timed_out: false }
+        Self {
+            workload,
+            policy,
+            phase: Phase::Running,
+            held: None,
+            timeout_at,
+            kill_at: None,
+            timed_out: false,
+        }
+    }
+
+    /// Looks after nobody, until it is asked to stop.
+    pub fn pausing(policy: Policy) -> Self {
+        let start = Self::new(0, policy, Instant::now());
+        Self { phase: Phase::Pausing, timeout_at: None, ..start }
     }
 
     /// When the next [`Event::Tick`] is wanted, if nothing else happens before.
     pub fn next_tick(&self) -> Option<Instant> {
-        match (self.timeout_at, self.kill_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.timeout_at, self.kill_at, self.held.map(|(_, at)| at)].into_iter().flatten().min()
     }
 
     /// Takes an event and says what is to be done about it.
@@ -104,10 +180,20 @@ impl Supervisor {
         match (event, self.phase) {
             (Event::LauncherGone, _) => [Some(Action::Abandon), None, None],
             (Event::Signal(signal), Phase::Running) if self.concerns_the_workload(signal) => {
-                [Some(Action::Forward(signal)), None, None]
+                self.forward(signal, now)
             }
-            // The workload can't be told any more; whoever asks to stop now has waited long enough.
-            (Event::Signal(signal), Phase::Ending(_)) if asks_to_stop(signal) => self.kill(),
+            // The workload can't be told any more. Whoever asks to stop now has waited long enough.
+            (Event::Signal(signal), Phase::Ending(_)) if asks_to_stop(signal) => {
+                match self.policy.leftovers {
+                    Leftovers::WaitFor if self.kill_at.is_none() => self.terminate(now),
+                    _ => self.kill(),
+                }
+            }
+            (Event::Signal(signal), Phase::Pausing)
+                if [libc::SIGTERM, libc::SIGINT].contains(&signal.number) =>
+            {
+                self.workload_ended(Outcome::Exited(0), now)
+            }
             (Event::Child { pid, status }, Phase::Running) if pid == self.workload => {
                 match (Outcome::from_wait_status(status), exit::stopped_by(status)) {
                     (Some(outcome), _) => self.workload_ended(outcome, now),
@@ -126,19 +212,45 @@ impl Supervisor {
         signal.number != libc::SIGCHLD && (signal.was_sent_by_a_process() || self.policy.forward_the_kernels)
     }
 
+    fn forward(&mut self, signal: Received, now: Instant) -> Actions {
+        if let (true, None, Some(patience)) = (asks_to_stop(signal), self.kill_at, self.policy.kill_after) {
+            self.kill_at = now.checked_add(patience);
+        }
+        let Some(number) = self.policy.rewrites.of(signal.number) else { return NOTHING };
+        let signal = Received { number, ..signal };
+        let is_first_term = number == libc::SIGTERM && self.held.is_none();
+        if is_first_term && !self.policy.forward_delay.is_zero() {
+            self.held = now.checked_add(self.policy.forward_delay).map(|at| (signal, at));
+            return NOTHING;
+        }
+        if number == libc::SIGTERM {
+            // A second one does not wait.
+            self.held = None;
+        }
+        [Some(Action::Forward(signal)), None, None]
+    }
+
     fn workload_ended(&mut self, outcome: Outcome, now: Instant) -> Actions {
         let outcome = if self.timed_out { Outcome::TimedOut } else { outcome };
         self.timeout_at = None;
-        if !self.policy.end_the_others {
-            return [Some(Action::Finish(outcome)), None, None];
-        }
+        self.held = None;
         self.phase = Phase::Ending(outcome);
-        self.terminate(now)
+        match self.policy.leftovers {
+            Leftovers::End => self.terminate(now),
+            Leftovers::WaitFor => NOTHING,
+            Leftovers::Leave => [Some(Action::Finish(outcome)), None, None],
+        }
     }
 
     fn tick(&mut self, now: Instant) -> Actions {
         if self.kill_at.is_some_and(|at| at <= now) {
             return self.kill();
+        }
+        if let Some((signal, at)) = self.held
+            && at <= now
+        {
+            self.held = None;
+            return [Some(Action::Forward(signal)), None, None];
         }
         if self.timeout_at.is_some_and(|at| at <= now) {
             self.timeout_at = None;
@@ -172,15 +284,14 @@ mod tests {
     use super::*;
 
     const WORKLOAD: i32 = 2;
-    const POLICY: Policy = Policy {
-        grace: Duration::from_secs(2),
-        timeout: None,
-        end_the_others: true,
-        forward_the_kernels: false,
-    };
+    const GRACE: Duration = Duration::from_secs(2);
+
+    fn policy() -> Policy {
+        Policy { grace: GRACE, ..Policy::default() }
+    }
 
     fn sent(number: i32) -> Received {
-        Received { number, code: libc::SI_USER, sender: 0 }
+        Received { number, code: libc::SI_USER, sender: 0, value: None }
     }
 
     fn exited(pid: i32, code: i32) -> Event {
@@ -206,36 +317,36 @@ mod tests {
     fn signals_are_forwarded_while_the_workload_runs_but_not_sigchld() {
         for number in (1..=64).filter(|n| *n != libc::SIGCHLD) {
             let signal = sent(number);
-            assert_eq!(life(POLICY, &[Event::Signal(signal)]), [[Action::Forward(signal)]]);
+            assert_eq!(life(policy(), &[Event::Signal(signal)]), [[Action::Forward(signal)]]);
         }
-        assert_eq!(life(POLICY, &[Event::Signal(sent(libc::SIGCHLD))]), [vec![]]);
+        assert_eq!(life(policy(), &[Event::Signal(sent(libc::SIGCHLD))]), [vec![]]);
     }
 
     #[test]
     fn a_signal_of_the_terminal_is_left_to_the_launcher_where_there_is_one() {
         let from_terminal = Received { code: 0x80, ..sent(libc::SIGINT) };
-        assert_eq!(life(POLICY, &[Event::Signal(from_terminal)]), [vec![]]);
-        let alone = Policy { forward_the_kernels: true, ..POLICY };
+        assert_eq!(life(policy(), &[Event::Signal(from_terminal)]), [vec![]]);
+        let alone = Policy { forward_the_kernels: true, ..policy() };
         assert_eq!(life(alone, &[Event::Signal(from_terminal)]), [[Action::Forward(from_terminal)]]);
     }
 
     #[test]
     fn an_orphans_death_changes_nothing() {
-        assert_eq!(life(POLICY, &[exited(77, 9), Event::NoChildren]), [vec![], vec![]]);
+        assert_eq!(life(policy(), &[exited(77, 9), Event::NoChildren]), [vec![], vec![]]);
     }
 
     #[test]
     fn when_the_workload_ends_the_others_are_ended_and_its_status_is_returned() {
         let events = [exited(WORKLOAD, 7), exited(5, 0), Event::NoChildren];
         let finish = vec![Action::Finish(Outcome::Exited(7))];
-        assert_eq!(life(POLICY, &events), [TERMINATE.to_vec(), vec![], finish]);
+        assert_eq!(life(policy(), &events), [TERMINATE.to_vec(), vec![], finish]);
     }
 
     #[test]
     fn those_who_ignore_sigterm_are_killed_when_the_grace_is_over() {
         let events = [exited(WORKLOAD, 7), Event::Tick, Event::Tick, Event::Tick];
         let kill = vec![Action::SignalEveryone(libc::SIGKILL)];
-        assert_eq!(life(POLICY, &events), [TERMINATE.to_vec(), vec![], kill, vec![]]);
+        assert_eq!(life(policy(), &events), [TERMINATE.to_vec(), vec![], kill, vec![]]);
     }
 
     #[test]
@@ -243,12 +354,12 @@ mod tests {
         let events =
             [exited(WORKLOAD, 7), Event::Signal(sent(libc::SIGUSR1)), Event::Signal(sent(libc::SIGINT))];
         let kill = vec![Action::SignalEveryone(libc::SIGKILL)];
-        assert_eq!(life(POLICY, &events), [TERMINATE.to_vec(), vec![], kill]);
+        assert_eq!(life(policy(), &events), [TERMINATE.to_vec(), vec![], kill]);
     }
 
     #[test]
     fn a_timeout_terminates_then_kills_and_is_the_outcome() {
-        let policy = Policy { timeout: Some(Duration::from_secs(2)), ..POLICY };
+        let with = Policy { timeout: Some(Duration::from_secs(2)), ..policy() };
         let killed = Event::Child { pid: WORKLOAD, status: libc::SIGKILL };
         let events = [Event::Tick, Event::Tick, Event::Tick, Event::Tick, killed, Event::NoChildren];
         let expected = [
@@ -259,39 +370,100 @@ mod tests {
             TERMINATE.to_vec(),
             vec![Action::Finish(Outcome::TimedOut)],
         ];
-        assert_eq!(life(policy, &events), expected);
+        assert_eq!(life(with, &events), expected);
     }
 
     #[test]
     fn a_tick_is_wanted_exactly_while_something_is_due() {
         let start = Instant::now();
-        let policy = Policy { timeout: Some(Duration::from_secs(9)), ..POLICY };
-        let mut supervisor = Supervisor::new(WORKLOAD, policy, start);
+        let with = Policy { timeout: Some(Duration::from_secs(9)), ..policy() };
+        let mut supervisor = Supervisor::new(WORKLOAD, with, start);
         assert_eq!(supervisor.next_tick(), Some(start + Duration::from_secs(9)));
         let _ = supervisor.handle(exited(WORKLOAD, 0), start);
-        assert_eq!(supervisor.next_tick(), Some(start + POLICY.grace));
-        let _ = supervisor.handle(Event::Tick, start + POLICY.grace);
+        assert_eq!(supervisor.next_tick(), Some(start + GRACE));
+        let _ = supervisor.handle(Event::Tick, start + GRACE);
         assert_eq!(supervisor.next_tick(), None);
-        assert_eq!(Supervisor::new(WORKLOAD, POLICY, start).next_tick(), None);
+        assert_eq!(Supervisor::new(WORKLOAD, policy(), start).next_tick(), None);
     }
 
     #[test]
     fn a_stop_is_reported_and_the_workload_goes_on() {
         let stopped = Event::Child { pid: WORKLOAD, status: libc::SIGTSTP << 8 | 0x7f };
         let continued = Event::Child { pid: WORKLOAD, status: 0xffff };
-        assert_eq!(life(POLICY, &[stopped, continued]), [vec![Action::ReportStopped(libc::SIGTSTP)], vec![]]);
+        assert_eq!(
+            life(policy(), &[stopped, continued]),
+            [vec![Action::ReportStopped(libc::SIGTSTP)], vec![]]
+        );
     }
 
     #[test]
-    fn without_a_namespace_of_its_own_it_ends_with_the_workload_and_touches_nobody() {
-        let policy = Policy { end_the_others: false, ..POLICY };
-        assert_eq!(life(policy, &[exited(WORKLOAD, 3)]), [[Action::Finish(Outcome::Exited(3))]]);
+    fn those_who_are_waited_for_are_ended_only_when_somebody_asks() {
+        let with = Policy { leftovers: Leftovers::WaitFor, ..policy() };
+        let finish = vec![Action::Finish(Outcome::Exited(7))];
+        assert_eq!(life(with, &[exited(WORKLOAD, 7), Event::NoChildren]), [vec![], finish]);
+        let stop = Event::Signal(sent(libc::SIGTERM));
+        let kill = vec![Action::SignalEveryone(libc::SIGKILL)];
+        assert_eq!(life(with, &[exited(WORKLOAD, 7), stop, stop]), [vec![], TERMINATE.to_vec(), kill]);
+    }
+
+    #[test]
+    fn silence_after_a_stop_signal_ends_in_sigkill() {
+        let with = Policy { kill_after: Some(Duration::from_secs(2)), ..policy() };
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            let stop = sent(number);
+            let events = [Event::Signal(stop), Event::Signal(stop), Event::Tick];
+            let forward = vec![Action::Forward(stop)];
+            let kill = vec![Action::SignalEveryone(libc::SIGKILL)];
+            assert_eq!(life(with, &events), [forward.clone(), forward, kill], "{number}");
+        }
+        assert_eq!(life(with, &[Event::Signal(sent(libc::SIGUSR1)), Event::Tick, Event::Tick])[2], []);
+    }
+
+    #[test]
+    fn a_sigterm_is_held_back_for_the_delay_and_a_second_one_is_not() {
+        let with = Policy { forward_delay: Duration::from_secs(2), ..policy() };
+        let (term, other) = (sent(libc::SIGTERM), sent(libc::SIGINT));
+        let forward = |signal| vec![Action::Forward(signal)];
+        let events = [Event::Signal(term), Event::Signal(other), Event::Tick, Event::Tick];
+        assert_eq!(life(with, &events), [vec![], forward(other), forward(term), vec![]]);
+        let events = [Event::Signal(term), Event::Signal(term), Event::Tick];
+        assert_eq!(life(with, &events), [vec![], forward(term), vec![]]);
+    }
+
+    #[test]
+    fn a_signal_is_rewritten_or_dropped() {
+        let mut rewrites = Rewrites::default();
+        rewrites.set(libc::SIGTERM, libc::SIGQUIT);
+        rewrites.set(libc::SIGHUP, 0);
+        let with = Policy { rewrites, ..policy() };
+        let events = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT].map(|n| Event::Signal(sent(n)));
+        let forward = |number| vec![Action::Forward(sent(number))];
+        assert_eq!(life(with, &events), [forward(libc::SIGQUIT), vec![], forward(libc::SIGINT)]);
+    }
+
+    #[test]
+    fn a_pause_ends_when_asked_to_and_not_before() {
+        let mut supervisor = Supervisor::pausing(policy());
+        let mut after = |event| -> Vec<Action> {
+            supervisor.handle(event, Instant::now()).into_iter().flatten().collect()
+        };
+        assert_eq!(after(exited(5, 1)), []);
+        assert_eq!(after(Event::NoChildren), []);
+        assert_eq!(after(Event::Signal(sent(libc::SIGHUP))), []);
+        assert_eq!(after(Event::Signal(sent(libc::SIGINT))), TERMINATE);
+        assert_eq!(after(Event::NoChildren), [Action::Finish(Outcome::Exited(0))]);
+    }
+
+    #[test]
+    fn those_who_are_left_are_not_touched() {
+        let with = Policy { leftovers: Leftovers::Leave, ..policy() };
+        assert_eq!(life(with, &[exited(WORKLOAD, 3)]), [[Action::Finish(Outcome::Exited(3))]]);
     }
 
     #[test]
     fn without_its_launcher_it_ends_at_once_in_every_phase() {
         let gone = Event::LauncherGone;
-        assert_eq!(life(POLICY, &[gone]), [[Action::Abandon]]);
-        assert_eq!(life(POLICY, &[exited(WORKLOAD, 0), gone]), [TERMINATE.to_vec(), vec![Action::Abandon]]);
+        assert_eq!(life(policy(), &[gone]), [[Action::Abandon]]);
+        assert_eq!(life(policy(), &[exited(WORKLOAD, 0), gone]), [TERMINATE.to_vec(), vec![Action::Abandon]]);
     }
 }

@@ -122,6 +122,16 @@ pub fn close_range_on_exec(first: u32, last: u32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Closes every descriptor from `first` to `last`, both included.
+///
+/// # Errors
+/// ENOSYS: the kernel is older than Linux 5.9.
+pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: only called by init for descriptors that came with its exec for the workload, between those that it
+    // opened itself; no OwnedFd of this program has such a number.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// Clears close-on-exec of descriptor `fd`, so that the next executed program has it.
 pub fn keep_on_exec(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: only clears a flag.
@@ -166,10 +176,87 @@ pub fn wait_any() -> Result<Waited, Errno> {
     }
 }
 
+/// A child that has ended and has not been reaped, without reaping it. See waitid(2), WNOWAIT.
+pub fn peek_any() -> Result<Option<Pid>, Errno> {
+    // SAFETY: siginfo_t is a plain C struct that zero is a value of.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the pointer is to a live siginfo_t.
+    match Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) {
+        // SAFETY: for a child's change of state the kernel fills in the pid; it is zero where there is none.
+        Ok(_) => Ok(Some(unsafe { info.si_pid() }).filter(|pid| *pid != 0).map(Pid::from_raw)),
+        Err(Errno::ECHILD) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// kill(2) with the number of any signal, the real-time ones included; `pid` as there (negative: a group).
 pub fn kill(pid: i32, signal: c_int) -> Result<(), Errno> {
     // SAFETY: sends a signal, touches no memory.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h: to the whole group whose leader the process is; Linux 6.9.
+const TO_ITS_GROUP: u32 = 1 << 2;
+
+/// Sends a signal of any number to the process behind `pidfd`, with a value as sigqueue(3) does or none as kill(2).
+/// See pidfd_send_signal(2).
+///
+/// # Errors
+/// ESRCH: it has ended. EINVAL: there is no such signal. EPERM.
+pub fn signal_process(pidfd: BorrowedFd<'_>, signal: c_int, value: Option<u64>) -> Result<(), Errno> {
+    send_by_pidfd(pidfd, signal, value, 0)
+}
+
+/// The same to the process group whose leader is behind `pidfd`.
+///
+/// # Errors
+/// As [`signal_process`]; EINVAL too where the kernel is older than Linux 6.9.
+pub fn signal_group(pidfd: BorrowedFd<'_>, signal: c_int, value: Option<u64>) -> Result<(), Errno> {
+    send_by_pidfd(pidfd, signal, value, TO_ITS_GROUP)
+}
+
+/// A siginfo_t as sigqueue(3) fills it on 64-bit Linux (asm-generic/siginfo.h, `_rt`).
+#[repr(C)]
+struct QueuedSignal {
+    signal: c_int,
+    errno: c_int,
+    code: c_int,
+    padding: c_int,
+    sender: c_int,
+    sender_uid: u32,
+    value: u64,
+    rest: [u64; 12],
+}
+
+fn send_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int, value: Option<u64>, flags: u32) -> Result<(), Errno> {
+    const { assert!(size_of::<QueuedSignal>() == size_of::<libc::siginfo_t>()) };
+    let info = value.map(|value| QueuedSignal {
+        signal,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        sender: nix::unistd::getpid().as_raw(),
+        sender_uid: nix::unistd::getuid().as_raw(),
+        value,
+        rest: [0; 12],
+    });
+    let info = info.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: null, which asks for what kill(2) would send, or a live record of a siginfo_t's size and form.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, flags) };
+    Errno::result(result).map(drop)
+}
+
+/// A pidfd of a child that has not been reaped. See pidfd_open(2).
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes two numbers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: the kernel just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.

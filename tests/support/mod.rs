@@ -37,7 +37,8 @@ pub fn program() -> &'static Path {
 
 /// A temporary folder that every user can read, on the disk and not under /tmp, which a sandbox hides.
 pub fn public_folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("launch-test-").tempdir_in("/var/tmp").expect("temporary folder");
+    let folder =
+        tempfile::Builder::new().prefix("launch-test-").tempdir_in("/var/tmp").expect("temporary folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
     folder
 }
@@ -222,7 +223,9 @@ pub fn processes_with(marker: &str) -> Vec<i32> {
         .expect("/proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != std::process::id() as i32)
-        .filter(|pid| has(format!("/proc/{pid}/cmdline").into()) || has(format!("/proc/{pid}/environ").into()))
+        .filter(|pid| {
+            has(format!("/proc/{pid}/cmdline").into()) || has(format!("/proc/{pid}/environ").into())
+        })
         .collect()
 }
 

@@ -1,4 +1,5 @@
-//! The caller's terminal: who is in its foreground, before, while and after the workload runs.
+//! The terminal: who is in its foreground, before, while and after the workload runs. It serves the launcher, and init
+//! where there is no launcher.
 //!
 //! Ctrl-C and Ctrl-Z go to the foreground process group. Where the workload has the terminal for itself it gets a
 //! group of its own in the foreground, and the terminal's signals reach it and nobody else. In a pipeline, others
@@ -8,13 +9,14 @@
 #![forbid(unsafe_code)]
 
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use launch_init::handoff::Group;
-use launch_init::signals::Received;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+
+use crate::handoff::Group;
+use crate::signals::{self, Received};
 
 /// What the terminal sends to a foreground group by itself; see termios(3), tty_ioctl(4) and signal(7).
 const OF_A_TERMINAL: [i32; 5] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH];
@@ -45,23 +47,35 @@ impl Terminal {
         Self { terminal: copy, group: group(terminals, in_foreground) }
     }
 
+    /// The terminal, if there is one.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.terminal.as_ref().map(AsFd::as_fd)
+    }
+
     /// The process group that the workload shall be in.
     pub fn group(&self) -> Group {
         self.group
     }
 
-    /// Whether this signal is to be forwarded. One that the terminal sent to the launcher's group has reached the
-    /// workload too if it is in that group.
-    pub fn leaves_to_launcher(&self, signal: Received) -> bool {
-        self.group != Group::Callers
-            || signal.was_sent_by_a_process()
-            || !OF_A_TERMINAL.contains(&signal.number)
+    /// Whether the terminal itself has told the workload of this signal: it sent it to a group that the workload is
+    /// in too, so that it must not be forwarded once more.
+    pub fn has_told(&self, signal: Received) -> bool {
+        self.group == Group::Callers
+            && !signal.was_sent_by_a_process()
+            && OF_A_TERMINAL.contains(&signal.number)
     }
 
-    /// Whether a stopped workload is a job of a shell's on this terminal, so that the launcher has to stop too for
-    /// the shell to notice.
-    pub fn is_there(&self) -> bool {
-        self.terminal.is_some()
+    /// Stops this process after `signal` stopped the workload, if there is a terminal: the shell that waits for us
+    /// sees the job stopped and takes its terminal back. Its `fg` or `bg` continues us by a SIGCONT, which is
+    /// forwarded like any signal. Returns when we have been continued.
+    pub fn stop_too(&self, signal: i32) {
+        log::debug!("workload stopped by {}", signals::name(signal));
+        if self.terminal.is_some() {
+            // SIGSTOP cannot be blocked. A PID 1 is deaf to its own, as it should be.
+            if let Err(error) = signal_hook::low_level::raise(libc::SIGSTOP) {
+                log::warn!("terminal: not stopped: {error}");
+            }
+        }
     }
 
     /// After the launcher was continued: gives the foreground to the workload's group, if the shell gave it to us.
@@ -115,13 +129,13 @@ mod tests {
 
     #[test]
     fn what_the_terminal_sent_to_a_shared_group_is_not_forwarded_again() {
-        let ctrl_c = Received { number: libc::SIGINT, code: 0x80, sender: 0 };
-        let sent = Received { number: libc::SIGINT, code: libc::SI_USER, sender: 7 };
-        let alarm = Received { number: libc::SIGALRM, code: 0x80, sender: 0 };
+        let ctrl_c = Received { number: libc::SIGINT, code: 0x80, sender: 0, value: None };
+        let sent = Received { code: libc::SI_USER, sender: 7, ..ctrl_c };
+        let alarm = Received { number: libc::SIGALRM, ..ctrl_c };
         let of = |group| Terminal { terminal: None, group };
         let callers = of(Group::Callers);
-        assert_eq!([ctrl_c, sent, alarm].map(|s| callers.leaves_to_launcher(s)), [false, true, true]);
+        assert_eq!([ctrl_c, sent, alarm].map(|s| callers.has_told(s)), [true, false, false]);
         let own = of(Group::Own { foreground: true });
-        assert_eq!([ctrl_c, sent, alarm].map(|s| own.leaves_to_launcher(s)), [true; 3]);
+        assert_eq!([ctrl_c, sent, alarm].map(|s| own.has_told(s)), [false; 3]);
     }
 }

@@ -1,0 +1,335 @@
+//! How init behaves as a program of its own: what its command line and its name ask for. Pure.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use lexopt::{Arg, Parser};
+
+use crate::error::Error;
+use crate::event_loop::Target;
+use crate::parse;
+use crate::supervisor::{Leftovers, Policy};
+
+/// The settings; the defaults are those of `launch-init`.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// What messages begin with.
+    pub(crate) name: &'static str,
+    /// CMD and its arguments.
+    pub(crate) command: Vec<OsString>,
+    /// How it is looked after.
+    pub(crate) policy: Policy,
+    /// Whom signals are forwarded to.
+    pub(crate) target: Target,
+    /// Whether a signal that would kill the workload is held off.
+    pub(crate) shield: bool,
+    /// Exit codes that are replaced: which, and by which.
+    pub(crate) remap: Vec<(u8, u8)>,
+    /// Whether a death by a signal is not said.
+    pub(crate) quiet: bool,
+    /// Whether orphans are named when they are reaped.
+    pub(crate) warn_reaped: bool,
+    /// No command: reap, and end when asked to.
+    pub(crate) pause: bool,
+    /// `UID[:GID]` or names.
+    pub(crate) user: Option<String>,
+    /// Where the workload starts.
+    pub(crate) directory: Option<OsString>,
+    /// Variables that are set.
+    pub(crate) set: Vec<(OsString, OsString)>,
+    /// The signal that the workload gets when init ends.
+    pub(crate) parent_death_signal: Option<i32>,
+    /// The only descriptors above 2 that the workload gets; none: every one.
+    pub(crate) keep: Option<Vec<i32>>,
+    /// How much is logged: 0 to 2.
+    pub(crate) verbosity: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: crate::NAME,
+            command: Vec::new(),
+            policy: Policy { forward_the_kernels: true, ..Policy::default() },
+            target: Target::Group,
+            shield: false,
+            remap: Vec::new(),
+            quiet: false,
+            warn_reaped: false,
+            pause: false,
+            user: None,
+            directory: None,
+            set: Vec::new(),
+            parent_death_signal: None,
+            keep: None,
+            verbosity: 0,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To run.
+    Run(Box<Settings>),
+    /// To print this.
+    Print(&'static str),
+}
+
+pub(crate) const USAGE: &str = "\
+usage: launch-init [OPTIONS] [--] CMD [ARG...]
+       launch-init [OPTIONS] --pause
+
+Runs CMD as the child of a PID 1: forwards signals to it, reaps every orphan,
+ends whatever is left when it has ended, and exits with its status. As any
+other process it does the same for all that descends from it.
+
+Signals:
+  --signal-to WHOM       main, group (CMD's process group, the default) or all
+  --rewrite FROM:TO      send TO on for FROM, or nothing for 'FROM:'
+  --forward-delay TIME   hold a SIGTERM back for so long
+  --shield               hold off what CMD has no handler for and would die of
+
+The end:
+  --grace TIME           between SIGTERM and SIGKILL for those left over (0s)
+  --wait-all             wait until those left over end by themselves
+  --kill-after TIME      SIGKILL so long after the first TERM, INT, HUP or QUIT
+  --timeout TIME         end CMD after so long; the exit code is 124
+  --remap CODE[:TO]      exit with TO (0) instead of CODE
+  --pause                no CMD: reap, and exit with 0 on SIGTERM or SIGINT
+
+CMD:
+  --user UID[:GID]       run it as this user, by number or name
+  --chdir DIR            start it in DIR
+  --env K=V              set a variable
+  --pdeathsig SIGNAL     what it gets when launch-init dies
+  --keep-fd N            it gets N, and no other descriptor above 2 but those
+                         kept so (it gets all without this option)
+  --subreaper            adopt orphans without being PID 1 (always done)
+
+Messages:
+  -q, --quiet            do not say which signal killed CMD
+  --warn-reaped          name each orphan that is reaped
+  -v, --verbose          log what is done; twice for more
+  -h, --help             print this
+  -V, --version          print the version
+
+--rewrite, --remap, --env and --keep-fd may be repeated. A TIME is 500ms, 30s,
+5m or 1h; a number alone is seconds. A SIGNAL is TERM, SIGTERM, 15 or RTMIN+1.
+
+Exit status: CMD's own; 128 + n if signal n killed it; 124 if --timeout ran
+out; 125 if launch-init failed; 126 if CMD could not be executed; 127 if it was
+not found.
+";
+
+const VERSION: &str = concat!("launch-init ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// Reads the arguments of `launch-init`, without its name.
+///
+/// # Errors
+/// [`Error::Usage`]
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, Error> {
+    let mut settings = Settings::default();
+    let mut parser = Parser::from_args(arguments);
+    let command = loop {
+        let Some(argument) = next(&mut parser)? else { break Vec::new() };
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Print(USAGE)),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Request::Print(VERSION)),
+            Arg::Short('q') | Arg::Long("quiet") => settings.quiet = true,
+            Arg::Short('v') | Arg::Long("verbose") => settings.verbosity += 1,
+            Arg::Long("warn-reaped") => settings.warn_reaped = true,
+            Arg::Long("pause") => settings.pause = true,
+            Arg::Long("shield") => settings.shield = true,
+            Arg::Long("wait-all") => settings.policy.leftovers = Leftovers::WaitFor,
+            // Harmless to say, for the command lines of others.
+            Arg::Long("subreaper") => {}
+            Arg::Long(option) => {
+                let option = option.to_owned();
+                set(&mut settings, &option, &mut parser)?;
+            }
+            Arg::Value(first) => break std::iter::once(first).chain(rest(&mut parser)?).collect(),
+            Arg::Short(option) => return Err(wrong(&format!("-{option}"), "no such option; see --help")),
+        }
+    };
+    settings.command = command;
+    match (settings.command.is_empty(), settings.pause) {
+        (true, false) => Err(wrong("CMD", "no command; see launch-init --help")),
+        (false, true) => Err(wrong("--pause", "takes no command")),
+        _ => Ok(Request::Run(Box::new(settings))),
+    }
+}
+
+/// An option with a value.
+fn set(settings: &mut Settings, option: &str, parser: &mut Parser) -> Result<(), Error> {
+    const TAKE_VALUES: [&str; 12] = [
+        "signal-to",
+        "rewrite",
+        "forward-delay",
+        "grace",
+        "kill-after",
+        "timeout",
+        "remap",
+        "user",
+        "chdir",
+        "env",
+        "pdeathsig",
+        "keep-fd",
+    ];
+    let shown = format!("--{option}");
+    if !TAKE_VALUES.contains(&option) {
+        return Err(wrong(&shown, "no such option; see --help"));
+    }
+    let value = parser.value().map_err(|_| wrong(&shown, "needs a value"))?;
+    let text = value.to_str();
+    let text_of = || text.ok_or_else(|| "is not valid UTF-8".to_owned());
+    let result: Result<(), String> = match option {
+        "chdir" => {
+            settings.directory = Some(value.clone());
+            Ok(())
+        }
+        "env" => variable(&value).map(|variable| settings.set.push(variable)),
+        "signal-to" => text_of().and_then(target).map(|target| settings.target = target),
+        "rewrite" => text_of().and_then(rewrite).map(|(from, to)| settings.policy.rewrites.set(from, to)),
+        "forward-delay" => {
+            text_of().and_then(parse::duration).map(|time| settings.policy.forward_delay = time)
+        }
+        "grace" => text_of().and_then(parse::duration).map(|time| settings.policy.grace = time),
+        "kill-after" => {
+            text_of().and_then(parse::duration).map(|time| settings.policy.kill_after = Some(time))
+        }
+        "timeout" => text_of().and_then(parse::duration).map(|time| settings.policy.timeout = Some(time)),
+        "remap" => text_of().and_then(remap).map(|pair| settings.remap.push(pair)),
+        "user" => text_of().map(|user| settings.user = Some(user.to_owned())),
+        "pdeathsig" => {
+            text_of().and_then(parse::signal).map(|signal| settings.parent_death_signal = Some(signal))
+        }
+        _ => text_of().and_then(parse::descriptor).map(|fd| settings.keep.get_or_insert_default().push(fd)),
+    };
+    result.map_err(|reason| wrong(&shown, &reason))
+}
+
+fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, Error> {
+    parser.next().map_err(|error| wrong("launch-init", &error.to_string()))
+}
+
+/// All that is left is the command's.
+fn rest(parser: &mut Parser) -> Result<Vec<OsString>, Error> {
+    Ok(parser.raw_args().map_err(|error| wrong("launch-init", &error.to_string()))?.collect())
+}
+
+fn wrong(object: &str, reason: &str) -> Error {
+    Error::Usage(object.to_owned(), reason.to_owned())
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    match text {
+        "main" => Ok(Target::Main),
+        "group" => Ok(Target::Group),
+        "all" => Ok(Target::All),
+        _ => Err(format!("{text:?} is none of main, group, all")),
+    }
+}
+
+/// `FROM:TO`, or `FROM:` for none.
+fn rewrite(text: &str) -> Result<(i32, i32), String> {
+    let (from, to) = text.split_once(':').ok_or_else(|| format!("{text:?} has no colon; say TERM:QUIT"))?;
+    let to = if to.is_empty() { 0 } else { parse::signal(to)? };
+    Ok((parse::signal(from)?, to))
+}
+
+/// `CODE` or `CODE:TO`.
+fn remap(text: &str) -> Result<(u8, u8), String> {
+    let code = |text: &str| {
+        parse::number(text)
+            .and_then(|code| u8::try_from(code).ok())
+            .ok_or_else(|| format!("{text:?} is no exit code: they go from 0 to 255"))
+    };
+    match text.split_once(':') {
+        Some((from, to)) => Ok((code(from)?, code(to)?)),
+        None => Ok((code(text)?, 0)),
+    }
+}
+
+/// `NAME=VALUE`, split at the first equals sign.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn variable(text: &OsString) -> Result<(OsString, OsString), String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        None => Err(format!("{:?} has no =; say --env NAME=VALUE", text.display().to_string())),
+        Some(0) => Err(format!("{:?} has no name before the =", text.display().to_string())),
+        Some(at) => {
+            let (key, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
+            Ok((OsString::from_vec(key), OsString::from_vec(value)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Request, Error> {
+        parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    fn settings(line: &str) -> Settings {
+        match parse_words(line) {
+            Ok(Request::Run(settings)) => *settings,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        let failure = parse_words(line).expect_err(line).into_failure();
+        assert_eq!(failure.code, 125);
+        format!("{}: {}", failure.object.display(), failure.reason())
+    }
+
+    #[test]
+    fn the_command_begins_at_the_first_word_that_is_no_option() {
+        assert_eq!(settings("ls -l --shield").command, ["ls", "-l", "--shield"]);
+        assert_eq!(settings("--shield -- ls -- -l").command, ["ls", "--", "-l"]);
+        assert_eq!(settings("-- --shield").command, ["--shield"]);
+        assert!(settings("--shield -qv ls").shield);
+    }
+
+    #[test]
+    fn values_are_read_strictly() {
+        let read =
+            settings("--rewrite TERM:QUIT --rewrite=HUP: --remap 143 --remap 7:8 --keep-fd 5 --grace=1s x");
+        assert_eq!(read.policy.rewrites.changed().collect::<Vec<_>>(), [(1, 0), (15, 3)]);
+        assert_eq!((read.remap, read.keep), (vec![(143, 0), (7, 8)], Some(vec![5])));
+        assert_eq!(refused("--remap 256 x"), "--remap: \"256\" is no exit code: they go from 0 to 255");
+        assert_eq!(refused("--rewrite TERM x"), "--rewrite: \"TERM\" has no colon; say TERM:QUIT");
+        assert_eq!(refused("--signal-to me x"), "--signal-to: \"me\" is none of main, group, all");
+        assert_eq!(refused("--grace"), "--grace: needs a value");
+        assert_eq!(refused("--foo x"), "--foo: no such option; see --help");
+        assert_eq!(refused("-z x"), "-z: no such option; see --help");
+    }
+
+    #[test]
+    fn a_command_is_needed_unless_it_pauses() {
+        assert_eq!(refused(""), "CMD: no command; see launch-init --help");
+        assert_eq!(refused("--pause x"), "--pause: takes no command");
+        assert!(settings("--pause").pause);
+    }
+
+    #[test]
+    fn every_option_is_in_the_usage_and_every_one_of_the_usage_is_known() {
+        let options = USAGE.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+        let mut count = 0;
+        for option in options.map(|word| word.trim_end_matches([',', '.'])) {
+            let line = format!("{option} 1 x");
+            let unknown =
+                matches!(parse_words(&line), Err(Error::Usage(_, reason)) if reason.contains("no such"));
+            assert!(!unknown, "{option}");
+            count += 1;
+        }
+        assert!(count > 20, "{count}");
+    }
+}
