@@ -249,6 +249,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 user: None,
                 parent_death_signal: None,
+                filter_terminal: true,
                 drop_capabilities: new_user,
             },
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },

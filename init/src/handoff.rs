@@ -58,6 +58,11 @@ pub enum Step {
         /// In bytes.
         size: Option<u64>,
     },
+    /// A pseudo-terminal of the sandbox's own.
+    Pty {
+        /// The name of the caller's terminal, which is hidden.
+        callers: Option<OsString>,
+    },
     /// Start in this directory.
     ChangeDirectory(OsString),
     /// Start in the caller's directory, whose path was this, unless a mount has hidden it.
@@ -73,6 +78,7 @@ impl Step {
             Self::LoopbackUp => "network",
             Self::TimeNamespace => "time namespace",
             Self::PrivateMounts | Self::Proc | Self::Tmp { .. } => "mount",
+            Self::Pty { .. } => "terminal",
             Self::ChangeDirectory(_) | Self::KeepDirectory(_) => "working directory",
         }
     }
@@ -86,6 +92,7 @@ impl Step {
             Self::PrivateMounts => OsStr::new("/"),
             Self::Proc => OsStr::new("/proc"),
             Self::Tmp { .. } => OsStr::new("/tmp"),
+            Self::Pty { .. } => OsStr::new("/dev/pts"),
             Self::ChangeDirectory(path) | Self::KeepDirectory(path) => path,
         }
     }
@@ -108,6 +115,8 @@ pub struct Workload {
     pub user: Option<User>,
     /// The signal that it gets when init ends; prctl(2), PR_SET_PDEATHSIG.
     pub parent_death_signal: Option<i32>,
+    /// Whether it is kept from typing into a terminal that it shares with the caller (TIOCSTI, TIOCLINUX).
+    pub filter_terminal: bool,
     /// Whether it loses the capabilities that init kept across its own exec. A root of the new user namespace
     /// gets its own by its exec; anybody else has none.
     pub drop_capabilities: bool,
@@ -145,6 +154,8 @@ pub enum Group {
     /// The caller's own, since others (of the same pipeline) may be in it: taking the foreground would stop
     /// them at their next read. The terminal's signals reach the workload directly.
     Callers,
+    /// The leading one of a session of its own, in the foreground of the sandbox's own terminal ([`Step::Pty`]).
+    Session,
 }
 
 /// What init says.
@@ -157,6 +168,8 @@ pub enum Report {
         /// The line.
         message: String,
     },
+    /// The sandbox has a terminal; its master comes with the message (unix(7), SCM_RIGHTS).
+    Terminal,
     /// The workload was executed. Its pid inside; outside it comes as the message's credentials.
     Started {
         /// In the new PID namespace.
@@ -270,12 +283,14 @@ impl Plan {
             Group::Callers => 0,
             Group::Own { foreground: false } => 1,
             Group::Own { foreground: true } => 2,
+            Group::Session => 3,
         });
         w.option(self.workload.user, |w, user| {
             w.u64(user.uid.into());
             w.u64(user.gid.into());
         });
         w.option(self.workload.parent_death_signal, Writer::i32);
+        w.bool(self.workload.filter_terminal);
         w.bool(self.workload.drop_capabilities);
         w.duration(self.policy.grace);
         w.option(self.policy.timeout, Writer::duration);
@@ -317,10 +332,12 @@ impl Plan {
                     0 => Group::Callers,
                     1 => Group::Own { foreground: false },
                     2 => Group::Own { foreground: true },
+                    3 => Group::Session,
                     _ => return Err(Malformed::Body),
                 },
                 user: r.option(|r| Ok(User { uid: r.id()?, gid: r.id()? }))?,
                 parent_death_signal: r.option(Reader::i32)?,
+                filter_terminal: r.bool()?,
                 drop_capabilities: r.bool()?,
             },
             policy: Policy {
@@ -378,6 +395,7 @@ impl Report {
                 w.i32(*signal);
             }
             Self::Ended(Outcome::TimedOut) => w.u8(5),
+            Self::Terminal => w.u8(7),
             Self::Failed(failure) => {
                 w.u8(6);
                 w.u8(failure.code);
@@ -403,6 +421,7 @@ impl Report {
             3 => Self::Ended(Outcome::Exited(r.u8()?)),
             4 => Self::Ended(Outcome::Killed(r.i32()?)),
             5 => Self::Ended(Outcome::TimedOut),
+            7 => Self::Terminal,
             6 => Self::Failed(Failure {
                 code: r.u8()?,
                 step: r.string()?,
@@ -493,6 +512,10 @@ impl Writer {
             Step::Tmp { size } => {
                 self.u8(6);
                 self.option(*size, Self::u64);
+            }
+            Step::Pty { callers } => {
+                self.u8(9);
+                self.option(callers.as_deref(), |w, path| w.bytes(path.as_bytes()));
             }
             Step::ChangeDirectory(path) => {
                 self.u8(7);
@@ -585,6 +608,7 @@ impl<'a> Reader<'a> {
             6 => Step::Tmp { size: self.option(Self::u64)? },
             7 => Step::ChangeDirectory(self.os_string()?),
             8 => Step::KeepDirectory(self.os_string()?),
+            9 => Step::Pty { callers: self.option(Self::os_string)? },
             _ => return Err(Malformed::Body),
         })
     }
@@ -626,6 +650,7 @@ mod tests {
                 Step::Proc,
                 Step::Tmp { size: Some(1 << 40) },
                 Step::Tmp { size: None },
+                Step::Pty { callers: Some("/dev/tty1".into()) },
                 Step::ChangeDirectory("/a b".into()),
                 Step::KeepDirectory(OsString::from_vec(vec![b'/', 0xff, b'\n'])),
             ],
@@ -637,6 +662,7 @@ mod tests {
                 group: Group::Own { foreground: true },
                 user: Some(User { uid: 7, gid: 8 }),
                 parent_death_signal: Some(9),
+                filter_terminal: true,
                 drop_capabilities: true,
             },
             policy: Policy {
@@ -656,6 +682,7 @@ mod tests {
         vec![
             Report::Log { level: 2, message: "häuser".into() },
             Report::Started { pid: 2, namespaces: vec![("pid".into(), 4026531836)] },
+            Report::Terminal,
             Report::Stopped { signal: 20 },
             Report::Ended(Outcome::Exited(255)),
             Report::Ended(Outcome::Killed(64)),
@@ -672,7 +699,12 @@ mod tests {
 
     #[test]
     fn a_plan_arrives_as_it_was_sent() {
-        for group in [Group::Own { foreground: true }, Group::Own { foreground: false }, Group::Callers] {
+        for group in [
+            Group::Own { foreground: true },
+            Group::Own { foreground: false },
+            Group::Callers,
+            Group::Session,
+        ] {
             let mut plan = plan();
             plan.workload.group = group;
             if group == Group::Callers {

@@ -25,6 +25,7 @@ pub mod supervisor;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod terminal;
+mod terminal_filter;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -37,6 +38,7 @@ use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
 use handoff::{Descriptors, Group, Report};
 use report::Channel;
+use setup::Pty;
 use signals::SignalQueue;
 use supervisor::Supervisor;
 
@@ -100,16 +102,24 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     let plan = channel.receive_plan()?;
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
-    setup::carry_out(&plan.steps)?;
+    // Its end that the workload uses stays open, so that the launcher never sees the terminal hang up before we end.
+    let terminal = match setup::carry_out(&plan.steps)? {
+        None => None,
+        Some(Pty { master, terminal }) => {
+            channel.send_terminal(master.as_fd()).map_err(Error::Channel)?;
+            Some(terminal)
+        }
+    };
     let signals = prepare_signals()?;
-    let (pid, pidfd) = spawn::spawn(&plan.workload, Some(channel.as_fd()))?;
+    let (pid, pidfd) =
+        spawn::spawn(&plan.workload, terminal.as_ref().map(AsFd::as_fd), Some(channel.as_fd()))?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
     let_go(&plan.workload.descriptors);
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let target = match plan.workload.group {
-        Group::Own { .. } => Target::Group,
+        Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,
     };
     // The plan may hold megabytes of arguments that nobody needs any more.

@@ -68,6 +68,15 @@ impl Channel {
         self.send_frame(&report, &[ControlMessage::ScmCredentials(&credentials)], MsgFlags::empty())
     }
 
+    /// Hands the launcher the master of the sandbox's own terminal.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_terminal(&self, master: BorrowedFd<'_>) -> Result<(), Errno> {
+        let descriptors = [master.as_raw_fd()];
+        self.send_frame(&Report::Terminal, &[ControlMessage::ScmRights(&descriptors)], MsgFlags::empty())
+    }
+
     fn send_frame(
         &self,
         report: &Report,

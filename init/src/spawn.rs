@@ -14,7 +14,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, getpid, pipe2, setgid, setgroups, setpgid, setuid, tcsetpgrp};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, pipe2, setgid, setgroups,
+    setpgid, setsid, setuid, tcsetpgrp,
+};
 
 use crate::error::Error;
 use crate::exit;
@@ -22,6 +25,7 @@ use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
 use crate::parse::User;
 use crate::signals;
 use crate::sys::{self, CStringArray};
+use crate::terminal_filter;
 
 /// Where programs are looked for when the environment has no PATH; execvp(3)'s default.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -30,17 +34,21 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 
 /// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked.
 ///
-/// While the exec takes its time, the end of `launcher`, if given, is looked out for.
+/// `terminal` is the sandbox's own, for a workload with a session of its own. While the exec takes its time, the end of `launcher`, if given, is looked out for.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
-pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<(Pid, OwnedFd), Error> {
+pub fn spawn(
+    workload: &Workload,
+    terminal: Option<BorrowedFd<'_>>,
+    launcher: Option<BorrowedFd<'_>>,
+) -> Result<(Pid, OwnedFd), Error> {
     let program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
-            let Err(failure) = become_workload(workload, &program);
+            let Err(failure) = become_workload(workload, &program, terminal);
             let code = failure.code;
             if let Ok(frame) = Report::Failed(failure).encode() {
                 // Nobody is left to tell if this fails; the exit code says it once more.
@@ -140,7 +148,11 @@ fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
 }
 
 /// Runs in the new process; returns only when something failed.
-fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible, Failure> {
+fn become_workload(
+    workload: &Workload,
+    program: &Program,
+    terminal: Option<BorrowedFd<'_>>,
+) -> Result<Infallible, Failure> {
     let failed = |object: &str| {
         let object = OsString::from(object);
         move |errno: Errno| Failure {
@@ -151,11 +163,15 @@ fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible,
             errno: errno as i32,
         }
     };
-    join_group(workload.group).map_err(failed("process group"))?;
+    join_group(workload.group, terminal).map_err(failed("process group"))?;
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
     sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
     if let Descriptors::Only(keep) = &workload.descriptors {
         keep_only(keep).map_err(failed("descriptors"))?;
+    }
+    // While there is still the right to.
+    if workload.filter_terminal {
+        sys::install_filter(&terminal_filter::instructions()).map_err(failed("seccomp filter"))?;
     }
     if workload.drop_capabilities {
         drop_inherited_capabilities().map_err(failed("capabilities"))?;
@@ -172,8 +188,23 @@ fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible,
     Err(execute(program))
 }
 
-fn join_group(group: Group) -> Result<(), Errno> {
-    let Group::Own { foreground } = group else { return Ok(()) };
+/// A session of its own, with the sandbox's terminal as stdin, stdout and stderr; the caller's is not reachable any
+/// more, by /dev/tty neither.
+fn lead_session(terminal: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let terminal = terminal.ok_or(Errno::ENOTTY)?;
+    setsid()?;
+    sys::take_as_controlling(terminal)?;
+    dup2_stdin(terminal)?;
+    dup2_stdout(terminal)?;
+    dup2_stderr(terminal)
+}
+
+fn join_group(group: Group, terminal: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let foreground = match group {
+        Group::Callers => return Ok(()),
+        Group::Session => return lead_session(terminal),
+        Group::Own { foreground } => foreground,
+    };
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     if foreground {
         // SIGTTOU is blocked, else this would stop us. A terminal that has been hung up or has changed hands

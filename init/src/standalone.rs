@@ -104,9 +104,10 @@ fn start(settings: &Settings, signals: SignalState, group: Group) -> Result<Runn
         group,
         user,
         parent_death_signal: settings.parent_death_signal,
+        filter_terminal: false,
         drop_capabilities: false,
     };
-    let (pid, pidfd) = spawn::spawn(&workload, None)?;
+    let (pid, pidfd) = spawn::spawn(&workload, None, None)?;
     // In a group that it shares with our caller, only the workload itself is meant.
     let target = match (settings.target, group) {
         (Target::Group, Group::Callers) => Target::Main,

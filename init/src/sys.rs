@@ -248,6 +248,68 @@ fn send_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int, value: Option<u64>, flags
     Errno::result(result).map(drop)
 }
 
+/// Unlocks the terminal of a pty's `master`. See ioctl_tty(2), TIOCSPTLCK.
+///
+/// # Errors
+/// ENOTTY: it is no master.
+pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<(), Errno> {
+    let unlock: c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }).map(drop)
+}
+
+/// Opens the terminal of a pty's `master` with open(2)'s `flags`, whatever is mounted. See ioctl_tty(2), TIOCGPTPEER.
+///
+/// # Errors
+/// As open(2).
+pub fn open_pty_peer(master: BorrowedFd<'_>, flags: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: TIOCGPTPEER takes the flags as a number.
+    let fd = Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the kernel just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes `terminal` the controlling one of this session, whose leader we are. See ioctl_tty(2), TIOCSCTTY.
+///
+/// # Errors
+/// EPERM: the session has one, or it is another session's.
+pub fn take_as_controlling(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// The window's size of a terminal, to be handed to [`set_window_size`]. See ioctl_tty(2), TIOCGWINSZ.
+///
+/// # Errors
+/// ENOTTY
+pub fn window_size(terminal: BorrowedFd<'_>) -> Result<libc::winsize, Errno> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).map(|_| size)
+}
+
+/// Sets it; the kernel tells the foreground group of that terminal by SIGWINCH. See ioctl_tty(2), TIOCSWINSZ.
+///
+/// # Errors
+/// ENOTTY
+pub fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<(), Errno> {
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// Installs a seccomp filter for this process and all that it starts. See seccomp(2).
+///
+/// # Errors
+/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters.
+pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
+    let length = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the kernel reads `len` instructions, which live during the call, and writes none.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    Errno::result(result).map(drop)
+}
+
 /// A pidfd of a child that has not been reaped. See pidfd_open(2).
 ///
 /// # Errors

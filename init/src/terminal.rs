@@ -47,6 +47,11 @@ impl Terminal {
         Self { terminal: copy, group: group(terminals, in_foreground) }
     }
 
+    /// The caller's terminal as it is when the workload has one of its own: the launcher stays in its foreground.
+    pub fn of_launcher() -> Self {
+        Self { group: Group::Session, ..Self::of_caller() }
+    }
+
     /// The terminal, if there is one.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.terminal.as_ref().map(AsFd::as_fd)
@@ -81,7 +86,7 @@ impl Terminal {
     /// After the launcher was continued: gives the foreground to the workload's group, if the shell gave it to us.
     pub fn hand_over(&mut self, workload: Pid) {
         let Some(terminal) = &self.terminal else { return };
-        if self.group != Group::Callers && tcgetpgrp(terminal) == Ok(getpgrp()) {
+        if matches!(self.group, Group::Own { .. }) && tcgetpgrp(terminal) == Ok(getpgrp()) {
             match tcsetpgrp(terminal, workload) {
                 Ok(()) => self.group = Group::Own { foreground: true },
                 Err(errno) => log::debug!("terminal: not handed over: {}", errno.desc()),

@@ -8,37 +8,39 @@ mod directory;
 mod mounts;
 mod names;
 mod network;
+mod pty;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::error::Error;
 use crate::handoff::Step;
+pub(crate) use pty::Pty;
 
-/// Carries out every step.
+/// Carries out every step; returns the terminal if one of them made it.
 ///
 /// # Errors
 /// [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
-pub fn carry_out(steps: &[Step]) -> Result<(), Error> {
+pub(crate) fn carry_out(steps: &[Step]) -> Result<Option<Pty>, Error> {
+    let mut terminal = None;
     for step in steps {
         log::debug!("{}: {}", step.name(), step.object().display());
-        carry_out_one(step).map_err(|errno| Error::Setup(Box::new(step.clone()), errno))?;
+        let failed = |errno| Error::Setup(Box::new(step.clone()), errno);
+        match step {
+            Step::HostName(name) => names::set_host_name(name),
+            Step::DomainName(name) => names::set_domain_name(name),
+            Step::LoopbackUp => network::set_loopback_up(),
+            Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
+            Step::PrivateMounts => mounts::make_private(),
+            Step::Proc => mounts::mount_proc(),
+            Step::Tmp { size } => mounts::mount_tmp(*size),
+            Step::Pty { callers } => pty::make(callers.as_deref()).map(|pty| terminal = Some(pty)),
+            Step::ChangeDirectory(path) => nix::unistd::chdir(path.as_os_str()),
+            Step::KeepDirectory(path) => directory::keep(path),
+        }
+        .map_err(failed)?;
     }
-    Ok(())
-}
-
-fn carry_out_one(step: &Step) -> Result<(), Errno> {
-    match step {
-        Step::HostName(name) => names::set_host_name(name),
-        Step::DomainName(name) => names::set_domain_name(name),
-        Step::LoopbackUp => network::set_loopback_up(),
-        Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
-        Step::PrivateMounts => mounts::make_private(),
-        Step::Proc => mounts::mount_proc(),
-        Step::Tmp { size } => mounts::mount_tmp(*size),
-        Step::ChangeDirectory(path) => nix::unistd::chdir(path.as_os_str()),
-        Step::KeepDirectory(path) => directory::keep(path),
-    }
+    Ok(terminal)
 }
 
 /// A time namespace cannot be entered by the process that makes it, only by the children that it forks from then
