@@ -232,7 +232,8 @@ impl Command {
     /// # Errors
     /// As [`Self::spawn`], but for what comes as an event.
     pub fn start(&mut self) -> Result<Sandbox, Error> {
-        self.check_descriptors()?;
+        // Before anything of ours is opened and could have one of these numbers.
+        check_open(&self.options.keep)?;
         let plan = plan::plan(&self.options, &self.caller()?)?;
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
@@ -244,16 +245,6 @@ impl Command {
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
         Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
-    }
-
-    /// Whether the descriptors to be kept are open. [`Self::start`] asks first of all, but a caller who opens others
-    /// before that has to ask earlier: one of those might have got the number.
-    ///
-    /// # Errors
-    /// [`Error::Descriptor`]
-    pub fn check_descriptors(&self) -> Result<(), Error> {
-        let closed = self.options.keep.iter().find(|fd| !sys::is_open(**fd));
-        closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
     }
 
     fn caller(&self) -> Result<Caller, Error> {
@@ -289,6 +280,16 @@ impl Command {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
         sys::open_path(&name).and_then(above_stdio).map_err(failed)
     }
+}
+
+/// Whether descriptors of these numbers are open. [`Command::start`] asks first of all whether those to be kept are, but
+/// a caller who opens others before that has to ask earlier: one of those might have got the number.
+///
+/// # Errors
+/// [`Error::Descriptor`], of the first that is not.
+pub fn check_open(descriptors: &[RawFd]) -> Result<(), Error> {
+    let closed = descriptors.iter().find(|fd| !sys::is_open(**fd));
+    closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

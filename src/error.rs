@@ -32,6 +32,8 @@ pub enum Error {
     Clone(String, Errno),
     /// An id map could not be written; the file.
     IdMap(OsString, Errno),
+    /// /proc is not that of the launcher's PID namespace.
+    ForeignProc,
     /// The plan could not be handed to init.
     Handoff(Errno),
     /// What init says makes no sense.
@@ -65,7 +67,7 @@ impl Error {
             Self::Descriptor(..) => "descriptor",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
-            Self::IdMap(..) => "id map",
+            Self::IdMap(..) | Self::ForeignProc => "id map",
             Self::Inside(failure) => &failure.step,
             Self::InitDied(_) => "init",
             Self::Signal(..) => "signal",
@@ -82,6 +84,7 @@ impl Error {
             Self::Descriptor(number, _) => number.to_string().into(),
             Self::Signals(_) => "the launcher's".into(),
             Self::Clone(namespaces, _) => namespaces.into(),
+            Self::ForeignProc => "/proc".into(),
             Self::Handoff(_) => "plan".into(),
             Self::Report(_) => "report".into(),
             Self::Inside(failure) => failure.object.clone(),
@@ -115,6 +118,9 @@ impl Error {
             Self::Option(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
+            Self::ForeignProc => {
+                "does not show this process; mount the proc of this PID namespace there".into()
+            }
             Self::Report(malformed) => malformed.to_string(),
             Self::Inside(failure) => failure.reason(),
             Self::InitDied(None) => "ended before the workload ran".into(),

@@ -18,7 +18,7 @@ pub mod sys;
 pub mod terminal;
 pub mod watch;
 
-pub use command::{Child, Command, become_init_if_asked};
+pub use command::{Child, Command, become_init_if_asked, check_open};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{Group, SignalState};

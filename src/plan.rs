@@ -176,7 +176,7 @@ pub struct Plan {
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,
-    /// The capabilities that init keeps across its exec.
+    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec.
     pub init_capabilities: &'static [u32],
     /// What init is told.
     pub init: handoff::Plan,
@@ -234,10 +234,13 @@ pub fn names_of(namespaces: u64) -> String {
 pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
+    let maps = new_user.then(|| id_maps(options.identity, caller));
+    let init_capabilities: &[u32] =
+        if maps.is_some_and(|maps| maps.users.inside != 0) { &INIT_CAPABILITIES } else { &[] };
     Ok(Plan {
         namespaces: namespaces(options),
-        maps: new_user.then(|| maps(options.identity, caller)),
-        init_capabilities: if new_user { &INIT_CAPABILITIES } else { &[] },
+        maps,
+        init_capabilities,
         init: handoff::Plan {
             log_level: caller.log_level,
             steps: steps(options, caller)?,
@@ -247,7 +250,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 signals: caller.signals,
                 descriptors: Descriptors::Only(options.keep.clone()),
                 group: options.group,
-                drop_capabilities: new_user,
+                drop_capabilities: !init_capabilities.is_empty(),
             },
             policy: Policy {
                 grace: options.grace,
@@ -333,7 +336,7 @@ fn namespaces(options: &Options) -> u64 {
     KINDS.iter().zip(wanted).filter(|(_, (_, wanted))| *wanted).fold(0, |flags, ((_, flag), _)| flags | flag)
 }
 
-fn maps(identity: Identity, caller: &Caller) -> IdMaps {
+fn id_maps(identity: Identity, caller: &Caller) -> IdMaps {
     let (uid, gid) = match identity {
         Identity::Root => (0, 0),
         Identity::Ids { uid, gid } => (uid.unwrap_or(0), gid.unwrap_or(0)),
@@ -467,6 +470,17 @@ mod tests {
         assert_eq!(map(Identity::Root), ((0, 1000), (0, 100)));
         assert_eq!(map(Identity::Ids { uid: Some(7), gid: None }), ((7, 1000), (0, 100)));
         assert_eq!(map(Identity::Keep), ((1000, 1000), (100, 100)));
+    }
+
+    #[test]
+    fn init_keeps_capabilities_of_its_own_only_where_its_exec_gives_it_none() {
+        let kept = |identity| {
+            let plan = plan(&Options { identity, ..options() }, &caller()).unwrap();
+            (plan.init_capabilities.len(), plan.init.workload.drop_capabilities)
+        };
+        assert_eq!(kept(Identity::Root), (0, false));
+        assert_eq!(kept(Identity::Ids { uid: None, gid: Some(7) }), (0, false));
+        assert_eq!(kept(Identity::Keep), (INIT_CAPABILITIES.len(), true));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Sandbox {
         let frame = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, resources, &theirs);
+        let cloned = clone(plan, resources, &ours, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -245,7 +245,12 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+fn clone(
+    plan: &Plan,
+    resources: &Resources,
+    ours: &OwnedFd,
+    channel: &OwnedFd,
+) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
@@ -270,6 +275,7 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
         environment: &environment,
         stdio: [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd)),
         channel: channel.as_raw_fd(),
+        launchers_end: ours.as_raw_fd(),
         keep,
         ambient: plan.init_capabilities,
         failure: &mut failure,

@@ -12,7 +12,8 @@ use support::{code_and_stderr, program, run, stdout_of, text};
 /// The man page as the definition gives it.
 fn man_page() -> String {
     let mut page = Vec::new();
-    let man = clap_mangen::Man::new(launch::cli::definition()).source(concat!("launch ", env!("CARGO_PKG_VERSION")));
+    let man = clap_mangen::Man::new(launch::cli::definition())
+        .source(concat!("launch ", env!("CARGO_PKG_VERSION")));
     man.render(&mut page).expect("render");
     text(&page)
 }

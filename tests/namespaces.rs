@@ -26,7 +26,12 @@ fn inside(caller: Caller, options: &[&str]) -> Vec<u64> {
 fn new_kinds(caller: Caller, options: &[&str]) -> Vec<&'static str> {
     let inside = inside(caller, options);
     assert_eq!(inside.len(), KINDS.len());
-    KINDS.into_iter().zip(inside).filter(|(kind, inode)| *inode != outside(kind)).map(|(kind, _)| kind).collect()
+    KINDS
+        .into_iter()
+        .zip(inside)
+        .filter(|(kind, inode)| *inode != outside(kind))
+        .map(|(kind, _)| kind)
+        .collect()
 }
 
 #[test]
@@ -91,7 +96,10 @@ fn the_host_name_is_container_inside_and_unchanged_outside() {
     for caller in callers() {
         assert_eq!(stdout_of(&mut caller.launch(["--", "uname", "-n"])), "container\n");
         let longest = "x".repeat(64);
-        assert_eq!(stdout_of(&mut caller.launch(["--hostname", &longest, "--", "uname", "-n"])), longest + "\n");
+        assert_eq!(
+            stdout_of(&mut caller.launch(["--hostname", &longest, "--", "uname", "-n"])),
+            longest + "\n"
+        );
         let shared = stdout_of(&mut caller.launch(["--share", "uts", "--", "uname", "-n"]));
         assert_eq!(shared, before);
     }

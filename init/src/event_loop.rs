@@ -61,10 +61,10 @@ impl EventLoop<'_> {
             if let Some(end) = self.happened(Event::Tick) {
                 return end;
             }
-            if self.wait(more) {
-                if let Some(end) = self.happened(Event::LauncherGone) {
-                    return end;
-                }
+            if self.wait(more)
+                && let Some(end) = self.happened(Event::LauncherGone)
+            {
+                return end;
             }
         }
     }
