@@ -51,11 +51,11 @@ pub struct Cli {
     unshare: Vec<Unshare>,
 
     /// Appear as this user id instead of 0 (0 to 4294967294)
-    #[arg(long, value_name = "N", value_parser = id, conflicts_with = "keep_id", help_heading = "Identity")]
+    #[arg(long, value_name = "N", value_parser = id, allow_negative_numbers = true, conflicts_with = "keep_id", help_heading = "Identity")]
     uid: Option<u32>,
 
     /// Appear as this group id instead of 0 (0 to 4294967294)
-    #[arg(long, value_name = "N", value_parser = id, conflicts_with = "keep_id", help_heading = "Identity")]
+    #[arg(long, value_name = "N", value_parser = id, allow_negative_numbers = true, conflicts_with = "keep_id", help_heading = "Identity")]
     gid: Option<u32>,
 
     /// Appear as the caller's own user and group id
@@ -71,7 +71,7 @@ pub struct Cli {
     domainname: Option<OsString>,
 
     /// The most that the fresh /tmp may hold: bytes, or with K, M, G or T [default: half of the memory]
-    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "keep_tmp", help_heading = "Files")]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true, conflicts_with = "keep_tmp", help_heading = "Files")]
     tmp_size: Option<u64>,
 
     /// Keep the caller's /tmp
@@ -83,7 +83,7 @@ pub struct Cli {
     chdir: Option<PathBuf>,
 
     /// Hand on the open descriptor N besides 0, 1 and 2; may be repeated
-    #[arg(long, value_name = "N", value_parser = descriptor, help_heading = "Files")]
+    #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Files")]
     keep_fd: Vec<i32>,
 
     /// Set a variable; may be repeated
@@ -104,15 +104,19 @@ pub struct Cli {
     clear_env: bool,
 
     /// End the command after this time (500ms, 30s, 5m, 1h; seconds without a unit): SIGTERM, the grace, SIGKILL
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Life")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Life")]
     timeout: Option<Duration>,
 
     /// How long those whom the command leaves over have between SIGTERM and SIGKILL
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s", help_heading = "Life")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, default_value = "2s", help_heading = "Life")]
     grace: Duration,
 
+    /// Give the sandbox a terminal of its own, between which and the caller's stdin and stdout all is relayed
+    #[arg(short, long, help_heading = "Output")]
+    tty: bool,
+
     /// Write what happens to descriptor N, a JSON object a line
-    #[arg(long, value_name = "N", value_parser = descriptor, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Output")]
     status_fd: Option<i32>,
 
     /// Log every step; twice for more. LAUNCH_LOG=debug does the same
@@ -192,6 +196,16 @@ impl Cli {
             group,
             report_namespaces: self.status_fd.is_some(),
         }
+    }
+
+    /// The descriptors that are handed on.
+    pub fn kept_descriptors(&self) -> &[i32] {
+        &self.keep_fd
+    }
+
+    /// Whether the sandbox gets a terminal of its own.
+    pub fn tty(&self) -> bool {
+        self.tty
     }
 
     /// Where the status lines go.

@@ -180,6 +180,13 @@ impl Command {
         self
     }
 
+    /// Gives the sandbox a terminal of its own, which is the workload's stdin, stdout and stderr, and the controlling
+    /// one of its session; no other terminal has a name inside. [`Child::take_terminal`] has its other end.
+    pub fn terminal(&mut self) -> &mut Self {
+        self.options.group = Group::Session;
+        self
+    }
+
     /// The signal state that it gets; by default the calling thread's mask at [`Self::spawn`], and what was
     /// ignored when this program was executed.
     pub fn signal_state(&mut self, signals: SignalState) -> &mut Self {
@@ -211,10 +218,14 @@ impl Command {
     /// Any [`Error`]; there is no workload then, and nothing is left behind.
     pub fn spawn(&mut self) -> Result<Child, Error> {
         let mut sandbox = self.start()?;
-        match sandbox.next_event()? {
-            Event::Started(started) => Ok(Child { sandbox, started, outcome: None }),
-            // Neither comes before the start.
-            Event::Stopped(_) | Event::Ended(_) => Err(Error::InitDied(None)),
+        let mut terminal = None;
+        loop {
+            match sandbox.next_event()? {
+                Event::Terminal(master) => terminal = Some(master),
+                Event::Started(started) => return Ok(Child { sandbox, started, terminal, outcome: None }),
+                // Neither comes before the start.
+                Event::Stopped(_) | Event::Ended(_) => return Err(Error::InitDied(None)),
+            }
         }
     }
 
@@ -232,7 +243,8 @@ impl Command {
     /// # Errors
     /// As [`Self::spawn`], but for what comes as an event.
     pub fn start(&mut self) -> Result<Sandbox, Error> {
-        self.check_descriptors()?;
+        // Before anything of ours is opened and could have one of these numbers.
+        check_open(&self.options.keep)?;
         let plan = plan::plan(&self.options, &self.caller()?)?;
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
@@ -244,16 +256,6 @@ impl Command {
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
         Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
-    }
-
-    /// Whether the descriptors to be kept are open. [`Self::start`] asks first of all, but a caller who opens others
-    /// before that has to ask earlier: one of those might have got the number.
-    ///
-    /// # Errors
-    /// [`Error::Descriptor`]
-    pub fn check_descriptors(&self) -> Result<(), Error> {
-        let closed = self.options.keep.iter().find(|fd| !sys::is_open(**fd));
-        closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
     }
 
     fn caller(&self) -> Result<Caller, Error> {
@@ -274,6 +276,7 @@ impl Command {
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,
+            terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
         })
     }
 
@@ -289,6 +292,16 @@ impl Command {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
         sys::open_path(&name).and_then(above_stdio).map_err(failed)
     }
+}
+
+/// Whether descriptors of these numbers are open. [`Command::start`] asks first of all whether those to be kept are, but
+/// a caller who opens others before that has to ask earlier: one of those might have got the number.
+///
+/// # Errors
+/// [`Error::Descriptor`], of the first that is not.
+pub fn check_open(descriptors: &[RawFd]) -> Result<(), Error> {
+    let closed = descriptors.iter().find(|fd| !sys::is_open(**fd));
+    closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {
@@ -315,6 +328,7 @@ pub fn become_init_if_asked() {
 pub struct Child {
     sandbox: Sandbox,
     started: Started,
+    terminal: Option<OwnedFd>,
     outcome: Option<Outcome>,
 }
 
@@ -327,6 +341,11 @@ impl Child {
     /// The workload's pids and, if asked for, its namespaces.
     pub fn started(&self) -> &Started {
         &self.started
+    }
+
+    /// The master of the sandbox's own terminal, if [`Command::terminal`] asked for one; non-blocking. See pty(7).
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
     }
 
     /// PID 1's pidfd: readable (poll(2)) once everything inside has ended. See pidfd_open(2).

@@ -32,6 +32,8 @@ pub enum Error {
     Clone(String, Errno),
     /// An id map could not be written; the file.
     IdMap(OsString, Errno),
+    /// /proc is not that of the launcher's PID namespace.
+    ForeignProc,
     /// The plan could not be handed to init.
     Handoff(Errno),
     /// What init says makes no sense.
@@ -40,6 +42,8 @@ pub enum Error {
     Inside(Box<Failure>),
     /// Init ended before the workload ran, and left nothing but its wait status.
     InitDied(Option<i32>),
+    /// The sandbox's terminal cannot be used.
+    Terminal(Errno),
     /// A signal could not be sent on.
     Signal(i32, Errno),
     /// The end of init could not be waited for.
@@ -65,9 +69,10 @@ impl Error {
             Self::Descriptor(..) => "descriptor",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
-            Self::IdMap(..) => "id map",
+            Self::IdMap(..) | Self::ForeignProc => "id map",
             Self::Inside(failure) => &failure.step,
             Self::InitDied(_) => "init",
+            Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
         }
@@ -82,10 +87,12 @@ impl Error {
             Self::Descriptor(number, _) => number.to_string().into(),
             Self::Signals(_) => "the launcher's".into(),
             Self::Clone(namespaces, _) => namespaces.into(),
+            Self::ForeignProc => "/proc".into(),
             Self::Handoff(_) => "plan".into(),
             Self::Report(_) => "report".into(),
             Self::Inside(failure) => failure.object.clone(),
             Self::InitDied(_) => "PID 1".into(),
+            Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
         }
@@ -102,6 +109,7 @@ impl Error {
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
             | Self::Handoff(errno)
+            | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
@@ -115,6 +123,9 @@ impl Error {
             Self::Option(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
+            Self::ForeignProc => {
+                "does not show this process; mount the proc of this PID namespace there".into()
+            }
             Self::Report(malformed) => malformed.to_string(),
             Self::Inside(failure) => failure.reason(),
             Self::InitDied(None) => "ended before the workload ran".into(),
@@ -159,6 +170,7 @@ impl std::error::Error for Error {
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
             | Self::Handoff(errno)
+            | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno) => Some(errno),
             _ => None,

@@ -84,8 +84,8 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
              sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
                 .into(),
         ),
-        (Error::IdMap(..), Errno::ENOENT) => {
-            Some("/proc must be mounted, and show the PID namespace that launch is in".into())
+        (Error::InitFile(path, _), Errno::ENOENT) if path == "/proc/self/exe" => {
+            Some("/proc must be mounted: mount -t proc proc /proc".into())
         }
         (Error::Inside(failure), Errno::EPERM) if failure.step == "mount" && failure.object == "/proc" => {
             facts.proc_is_covered.then(|| {

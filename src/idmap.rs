@@ -5,9 +5,10 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 use crate::error::Error;
 use crate::plan::{IdMap, IdMaps};
@@ -15,8 +16,13 @@ use crate::plan::{IdMap, IdMaps};
 /// Writes them for process `pid`. The tutorial's order, with what it left out: setgroups first.
 ///
 /// # Errors
-/// [`Error::IdMap`], with the file. Each is one write; the kernel takes a map whole or not at all.
+/// [`Error::ForeignProc`]; [`Error::IdMap`], with the file. Each is one write; the kernel takes a map whole or not at all.
 pub fn write(pid: Pid, maps: &IdMaps) -> Result<(), Error> {
+    // Where /proc is another PID namespace's, the number is some other process's.
+    let ourselves = std::fs::read_link("/proc/self").ok();
+    if ourselves.as_deref() != Some(Path::new(&getpid().to_string())) {
+        return Err(Error::ForeignProc);
+    }
     if maps.deny_setgroups {
         write_file(pid, "setgroups", "deny")?;
     }

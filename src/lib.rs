@@ -11,13 +11,14 @@ mod error;
 pub mod hints;
 mod idmap;
 pub mod plan;
+pub mod relay;
 pub mod sandbox;
 pub mod status;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod watch;
 
-pub use command::{Child, Command, become_init_if_asked};
+pub use command::{Child, Command, become_init_if_asked, check_open};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{Group, SignalState};

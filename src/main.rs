@@ -41,15 +41,16 @@ fn launch() -> Result<u8, Error> {
 
 fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
     start_log(cli.verbosity());
-    let terminal = Terminal::of_caller();
-    let options = cli.options(terminal.group());
-    let kept = options.keep.clone();
-    let mut command = Command::from_options(options);
-    command.signal_state(signals).check_descriptors()?;
+    // In this order: what is opened here could have the number of one that the caller did not open.
+    let kept = cli.kept_descriptors();
+    let descriptors = launch::check_open(kept);
     let mut status = StatusLines::to(cli.status_fd())?;
-    let outcome = command.start().and_then(|sandbox| {
+    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
+    let mut command = Command::from_options(cli.options(terminal.group()));
+    command.signal_state(signals);
+    let outcome = descriptors.and_then(|()| command.start()).and_then(|sandbox| {
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
-        watch::watch(sandbox, terminal, &mut status, || let_go(&kept))
+        watch::watch(sandbox, terminal, &mut status, || let_go(kept, cli.tty()))
     });
     match &outcome {
         Ok(outcome) => status.exited(*outcome),
@@ -66,10 +67,11 @@ fn take_over_signals() -> Result<SignalState, Error> {
     Ok(state)
 }
 
-/// stdin, stdout and the kept descriptors are the workload's; stderr is ours too.
-fn let_go(kept: &[i32]) {
+/// stdin, stdout and the kept descriptors are the workload's, unless we relay; stderr is ours too.
+fn let_go(kept: &[i32], relays: bool) {
     kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| launch_init::sys::close_inherited(*fd));
-    if let Err(errno) = launch_init::sys::let_go_of(&[libc::STDIN_FILENO, libc::STDOUT_FILENO]) {
+    let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
+    if let Err(errno) = launch_init::sys::let_go_of(ours) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
 }
@@ -84,11 +86,11 @@ fn start_log(verbosity: u8) {
     }
     builder.format(|f, record| {
         let kind = match record.level() {
-            log::Level::Error => "error",
-            log::Level::Warn => "warning",
-            log::Level::Info | log::Level::Debug | log::Level::Trace => "log",
+            log::Level::Error => "",
+            log::Level::Warn => "warning: ",
+            log::Level::Info | log::Level::Debug | log::Level::Trace => "log: ",
         };
-        writeln!(f, "launch: {kind}: {}", launch::printable(&record.args().to_string()))
+        writeln!(f, "launch: {kind}{}", launch::printable(&record.args().to_string()))
     });
     builder.init();
 }

@@ -163,6 +163,8 @@ pub struct Caller {
     pub directory: Result<PathBuf, Errno>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// The name of the terminal that stdin is.
+    pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
     /// How much is to be logged, as `log::LevelFilter` counts.
@@ -176,7 +178,7 @@ pub struct Plan {
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,
-    /// The capabilities that init keeps across its exec.
+    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec.
     pub init_capabilities: &'static [u32],
     /// What init is told.
     pub init: handoff::Plan,
@@ -234,10 +236,13 @@ pub fn names_of(namespaces: u64) -> String {
 pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
+    let maps = new_user.then(|| id_maps(options.identity, caller));
+    let init_capabilities: &[u32] =
+        if maps.is_some_and(|maps| maps.users.inside != 0) { &INIT_CAPABILITIES } else { &[] };
     Ok(Plan {
         namespaces: namespaces(options),
-        maps: new_user.then(|| maps(options.identity, caller)),
-        init_capabilities: if new_user { &INIT_CAPABILITIES } else { &[] },
+        maps,
+        init_capabilities,
         init: handoff::Plan {
             log_level: caller.log_level,
             steps: steps(options, caller)?,
@@ -249,8 +254,9 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 user: None,
                 parent_death_signal: None,
-                filter_terminal: true,
-                drop_capabilities: new_user,
+                // One of its own it may do with as it likes.
+                filter_terminal: options.group != Group::Session,
+                drop_capabilities: !init_capabilities.is_empty(),
             },
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
             report_namespaces: options.report_namespaces,
@@ -331,7 +337,7 @@ fn namespaces(options: &Options) -> u64 {
     KINDS.iter().zip(wanted).filter(|(_, (_, wanted))| *wanted).fold(0, |flags, ((_, flag), _)| flags | flag)
 }
 
-fn maps(identity: Identity, caller: &Caller) -> IdMaps {
+fn id_maps(identity: Identity, caller: &Caller) -> IdMaps {
     let (uid, gid) = match identity {
         Identity::Root => (0, 0),
         Identity::Ids { uid, gid } => (uid.unwrap_or(0), gid.unwrap_or(0)),
@@ -360,6 +366,9 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
     steps.push(Step::Proc);
     if let Tmp::Fresh { size } = options.tmp {
         steps.push(Step::Tmp { size });
+    }
+    if options.group == Group::Session {
+        steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
     // After the mounts, so that it is looked for where the workload will find it.
     steps.push(match &options.directory {
@@ -411,6 +420,7 @@ mod tests {
             environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
                 .map(|(key, value)| (key.into(), value.into()))
                 .into(),
+            terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
             log_level: 0,
         }
@@ -465,6 +475,17 @@ mod tests {
         assert_eq!(map(Identity::Root), ((0, 1000), (0, 100)));
         assert_eq!(map(Identity::Ids { uid: Some(7), gid: None }), ((7, 1000), (0, 100)));
         assert_eq!(map(Identity::Keep), ((1000, 1000), (100, 100)));
+    }
+
+    #[test]
+    fn init_keeps_capabilities_of_its_own_only_where_its_exec_gives_it_none() {
+        let kept = |identity| {
+            let plan = plan(&Options { identity, ..options() }, &caller()).unwrap();
+            (plan.init_capabilities.len(), plan.init.workload.drop_capabilities)
+        };
+        assert_eq!(kept(Identity::Root), (0, false));
+        assert_eq!(kept(Identity::Ids { uid: None, gid: Some(7) }), (0, false));
+        assert_eq!(kept(Identity::Keep), (INIT_CAPABILITIES.len(), true));
     }
 
     #[test]

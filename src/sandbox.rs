@@ -7,12 +7,12 @@
 
 use std::ffi::{CString, OsString};
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use launch_init::exit::{self, Outcome};
 use launch_init::handoff::{self, Failure, Report, body_length, first_body};
 use launch_init::signals::{self, Received};
-use launch_init::sys::{CStringArray, signal_process};
+use launch_init::sys::{CStringArray, adopt_descriptor, signal_process};
 use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -36,8 +36,10 @@ pub struct Resources {
 }
 
 /// What init says, as far as the launcher's owner has to do something about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Event {
+    /// The sandbox has a terminal of its own, whose master is this.
+    Terminal(OwnedFd),
     /// The workload runs.
     Started(Started),
     /// A signal of this number stopped it.
@@ -81,7 +83,7 @@ impl Sandbox {
         let frame = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, resources, &theirs);
+        let cloned = clone(plan, resources, &ours, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -90,7 +92,7 @@ impl Sandbox {
         let mut sandbox = Self {
             pid,
             pidfd,
-            reports: Reports { channel: ours, received: Vec::new(), sender: 0 },
+            reports: Reports { channel: ours, received: Vec::new(), sender: 0, descriptor: None },
             reported: None,
             failure: None,
             started: false,
@@ -172,6 +174,10 @@ impl Sandbox {
                     self.started = true;
                     let pid = self.reports.sender;
                     return Ok(Some(Event::Started(Started { pid, pid_inside, namespaces })));
+                }
+                Next::Report(Report::Terminal) => {
+                    let master = self.reports.descriptor.take().ok_or(Error::Terminal(Errno::EBADF))?;
+                    return Ok(Some(Event::Terminal(master)));
                 }
                 Next::Report(Report::Stopped { signal }) => return Ok(Some(Event::Stopped(signal))),
                 Next::Report(Report::Ended(outcome)) => self.reported = Some(outcome),
@@ -259,7 +265,12 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+fn clone(
+    plan: &Plan,
+    resources: &Resources,
+    ours: &OwnedFd,
+    channel: &OwnedFd,
+) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
@@ -284,6 +295,7 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
         environment: &environment,
         stdio: [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd)),
         channel: channel.as_raw_fd(),
+        launchers_end: ours.as_raw_fd(),
         keep,
         ambient: plan.init_capabilities,
         failure: &mut failure,
@@ -310,6 +322,8 @@ struct Reports {
     /// The credentials of the last bytes. The kernel never hands bytes of different credentials out together, so
     /// those of a frame that came whole are the frame's.
     sender: i32,
+    /// A descriptor that came with them.
+    descriptor: Option<OwnedFd>,
 }
 
 /// What came through the channel.
@@ -342,13 +356,19 @@ impl Reports {
 
     fn receive(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
         let mut buffer = [0; 8192];
-        let mut control = cmsg_space!(UnixCredentials);
+        let mut control = cmsg_space!(UnixCredentials, [RawFd; 1]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let fd = self.channel.as_raw_fd();
         let message = recvmsg::<()>(fd, &mut parts, Some(&mut control), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
         for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmCredentials(credentials) = part {
-                self.sender = credentials.pid();
+            match part {
+                ControlMessageOwned::ScmCredentials(credentials) => self.sender = credentials.pid(),
+                ControlMessageOwned::ScmRights(descriptors) => {
+                    let owned =
+                        descriptors.into_iter().map(adopt_descriptor).collect::<Result<Vec<_>, _>>()?;
+                    self.descriptor = owned.into_iter().next_back();
+                }
+                _ => {}
             }
         }
         let length = message.bytes;

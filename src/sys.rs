@@ -40,6 +40,8 @@ pub struct InitImage<'a> {
     pub stdio: [Option<RawFd>; 3],
     /// The channel, whose number its arguments name.
     pub channel: RawFd,
+    /// The launcher's end of it.
+    pub launchers_end: RawFd,
     /// The descriptors above 2 that the workload gets.
     pub keep: &'a [RawFd],
     /// The capabilities that survive the exec; empty keeps what the exec gives.
@@ -72,7 +74,10 @@ pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Er
 
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
 fn become_init(image: InitImage<'_>) -> ! {
-    let errno = match prepare_descriptors(&image).and_then(|()| keep_capabilities(image.ambient)) {
+    let prepared = prepare_descriptors(&image)
+        .and_then(|()| keep_capabilities(image.ambient))
+        .and_then(|()| wait_for_plan(image.channel));
+    let errno = match prepared {
         Ok(()) => {
             // SAFETY: an open descriptor, an empty path and two null-terminated arrays of C strings that the
             // caller keeps alive.
@@ -102,6 +107,9 @@ fn become_init(image: InitImage<'_>) -> ! {
 
 /// Only stdio, the channel and the kept descriptors survive the exec.
 fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
+    // Else the end of the launcher would not be the end of the channel while we wait for it.
+    // SAFETY: the child's own copy; nothing that runs in the child uses it.
+    unsafe { libc::close(image.launchers_end) };
     for (target, source) in (0..).zip(image.stdio) {
         if let Some(source) = source {
             // SAFETY: replaces the child's own copy of a standard descriptor.
@@ -113,8 +121,23 @@ fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
     image.keep.iter().try_for_each(|fd| keep_on_exec(*fd))
 }
 
-/// An exec takes the capabilities of everybody who is not root inside, and before the maps are written nobody is;
-/// the ambient ones stay. See capabilities(7).
+/// The plan comes when the id maps are written. Executed before, init would have no more than its ambient
+/// capabilities; a workload that is root would gain some by its exec, for which the kernel takes its dumpable flag
+/// away (commit_creds in kernel/cred.c), and with it /proc/PID from its own user.
+fn wait_for_plan(channel: RawFd) -> Result<(), Errno> {
+    let mut polled = libc::pollfd { fd: channel, events: libc::POLLIN, revents: 0 };
+    loop {
+        // SAFETY: one live pollfd.
+        match Errno::result(unsafe { libc::poll(&raw mut polled, 1, -1) }) {
+            Ok(_) => return Ok(()),
+            // Every signal is blocked, but a debugger interrupts too.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// An exec takes the capabilities of everybody who is not root inside; the ambient ones stay. See capabilities(7).
 fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     if ambient.is_empty() {
         return Ok(());

@@ -14,6 +14,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getpid};
 
 use crate::error::Error;
+use crate::relay::{self, Relay, Side};
 use crate::sandbox::{Event, Sandbox};
 use crate::status::StatusLines;
 
@@ -47,26 +48,22 @@ fn follow(
 ) -> Result<Outcome, Error> {
     let queue = SignalQueue::new().map_err(Error::Signals)?;
     let mut let_go = Some(let_go);
+    let mut relay: Option<Relay> = None;
     let mut workload = None;
     let mut give_up_at: Option<Instant> = None;
     loop {
-        let timeout =
-            give_up_at.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
-        let mut polled = [
-            PollFd::new(queue.as_fd(), PollFlags::POLLIN),
-            PollFd::new(sandbox.channel(), PollFlags::POLLIN),
-        ];
-        match ppoll(&mut polled, timeout, None) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::Signals(errno)),
-        }
-        let [signalled, said] = polled.map(|fd| fd.any() == Some(true));
+        let (signalled, said, ready) = wait(&queue, sandbox, relay.as_ref(), give_up_at)?;
         if signalled {
             for signal in forwardable(&queue, terminal)? {
-                if signal.number == libc::SIGCONT
-                    && let Some(workload) = workload
-                {
-                    terminal.hand_over(workload);
+                match (signal.number, &relay, workload) {
+                    (libc::SIGWINCH, Some(relay), _) => {
+                        // The kernel tells those inside.
+                        relay.fit_window();
+                        continue;
+                    }
+                    (libc::SIGCONT, Some(relay), _) => relay.make_raw(),
+                    (libc::SIGCONT, None, Some(workload)) => terminal.hand_over(workload),
+                    _ => {}
                 }
                 log::debug!("forwarding {}", signals::name(signal.number));
                 sandbox.forward(signal)?;
@@ -75,8 +72,12 @@ fn follow(
                 }
             }
         }
+        if let Some(relay) = &mut relay {
+            ready.into_iter().for_each(|side| relay.is_ready(side));
+        }
         while said && let Some(event) = sandbox.try_next_event()? {
             match event {
+                Event::Terminal(master) => relay = Some(Relay::new(master)?),
                 Event::Started(started) => {
                     workload = Some(Pid::from_raw(started.pid));
                     give_up_at = None;
@@ -85,8 +86,16 @@ fn follow(
                         let_go();
                     }
                 }
-                Event::Stopped(signal) => terminal.stop_too(signal),
-                Event::Ended(outcome) => return Ok(outcome),
+                Event::Stopped(signal) => {
+                    relay::raw_mode::leave();
+                    terminal.stop_too(signal);
+                }
+                Event::Ended(outcome) => {
+                    if let Some(relay) = relay {
+                        relay.finish();
+                    }
+                    return Ok(outcome);
+                }
             }
         }
         if give_up_at.is_some_and(|at| at <= Instant::now()) {
@@ -95,6 +104,29 @@ fn follow(
             give_up_at = None;
         }
     }
+}
+
+/// Sleeps until a signal came, init said something, or a side of the relay is ready; says which.
+fn wait(
+    queue: &SignalQueue,
+    sandbox: &Sandbox,
+    relay: Option<&Relay>,
+    until: Option<Instant>,
+) -> Result<(bool, bool, Vec<Side>), Error> {
+    let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
+    let relayed = relay.map(Relay::interests).unwrap_or_default();
+    let mut polled = vec![
+        PollFd::new(queue.as_fd(), PollFlags::POLLIN),
+        PollFd::new(sandbox.channel(), PollFlags::POLLIN),
+    ];
+    polled.extend(relayed.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+    match ppoll(&mut polled, timeout, None) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(Error::Signals(errno)),
+    }
+    let is_ready = |i: usize| polled[i].any() == Some(true);
+    let sides = relayed.iter().enumerate().filter(|(i, _)| is_ready(i + 2)).map(|(_, (side, ..))| *side);
+    Ok((is_ready(0), is_ready(1), sides.collect()))
 }
 
 fn forwardable(queue: &SignalQueue, terminal: &Terminal) -> Result<Vec<Received>, Error> {

@@ -246,7 +246,7 @@ fn execute(program: &Program) -> Failure {
         match errno {
             // execve says ENOENT of a missing interpreter too.
             Errno::ENOENT if path.exists() => reason = (errno, missing_interpreter(path)),
-            Errno::ENOENT | Errno::ENOTDIR if program.is_searched => {}
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG if program.is_searched => {}
             // A folder of the PATH that may not be searched, or a folder of the command's name, is not the command.
             Errno::EACCES if program.is_searched && !path.is_file() => {}
             Errno::EACCES => reason = (errno, String::new()),
@@ -280,8 +280,9 @@ fn missing_interpreter(path: &Path) -> String {
     match (read, start.strip_prefix(b"#!")) {
         (Ok(_), Some(line)) => {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let interpreter =
-                line.trim_ascii().split(|byte| b" \t".contains(byte)).next().unwrap_or_default();
+            // A carriage return is part of the name, as it is for the kernel.
+            let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+            let interpreter = words.next().unwrap_or_default();
             format!("its interpreter {} does not exist", OsStr::from_bytes(interpreter).display())
         }
         _ => "the dynamic loader that it names as its interpreter does not exist".into(),

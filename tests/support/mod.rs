@@ -4,11 +4,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -25,8 +27,8 @@ pub const USER: u32 = 54321;
 static PROGRAM: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = public_folder();
     let program = folder.path().join("launch");
-    fs::copy(env!("CARGO_BIN_EXE_launch"), &program).expect("copy launch");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod launch");
+    install(Path::new(env!("CARGO_BIN_EXE_launch")), &program);
+    remove_at_exit(folder.path());
     (folder, program)
 });
 
@@ -41,6 +43,28 @@ pub fn public_folder() -> TempDir {
         tempfile::Builder::new().prefix("launch-test-").tempdir_in("/var/tmp").expect("temporary folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
     folder
+}
+
+/// Copies a program to where everybody can execute it. A process of its own does it: while this one has a file
+/// open for writing, and with it whatever another thread forks at that moment, nobody can execute it (ETXTBSY).
+pub fn install(from: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).args([from, to]).status().expect("install");
+    assert!(status.success(), "install {from:?} {to:?}");
+}
+
+/// A program of this content at `path`, for everybody to execute.
+pub fn executable(path: &Path, content: impl AsRef<[u8]>) {
+    let mut source = tempfile::NamedTempFile::new().expect("temporary file");
+    source.write_all(content.as_ref()).expect("write");
+    install(source.path(), path);
+}
+
+/// Removes a folder when this process is gone, however it ends: nothing static is dropped.
+fn remove_at_exit(folder: &Path) {
+    let mut waiting = Command::new("sh");
+    waiting.args(["-c", "read -r _; exec rm -rf -- \"$0\""]).arg(folder);
+    waiting.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    std::mem::forget(waiting.spawn().expect("sh"));
 }
 
 /// Who runs the program.
@@ -87,6 +111,20 @@ impl Caller {
         command.args(arguments).stdin(Stdio::null()).current_dir("/");
         command.env_remove("LAUNCH_LOG");
         command
+    }
+
+    /// `sh -c SCRIPT` in which `"$@"` is `launch ARGUMENTS…`, as this caller: for what a shell does to
+    /// descriptors and directories before it starts a program.
+    pub fn launch_by(self, script: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = self.command("sh");
+        command.args(["-c", script, "sh"]).arg(program()).args(arguments);
+        command.stdin(Stdio::null()).current_dir("/").env_remove("LAUNCH_LOG");
+        command
+    }
+
+    /// `launch OPTIONS… -- sh -c SCRIPT`, as this caller.
+    pub fn shell_with(self, options: &[&str], script: &str) -> Command {
+        self.launch(options.iter().chain(&["--", "sh", "-c", script]))
     }
 
     /// `launch -- sh -c SCRIPT`, as this caller.
@@ -210,6 +248,53 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A process to which, and from which, single lines go.
+pub struct Talk {
+    running: Running,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Talk {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let stdin = running.child().stdin.take();
+        let stdout = BufReader::new(running.child().stdout.take().expect("stdout"));
+        let (said, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        Self { running, stdin, lines }
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.running.pid()
+    }
+
+    /// The next line of its stdout, before the deadline; none when it has closed it.
+    #[track_caller]
+    pub fn hear(&self) -> Option<String> {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing said before the deadline"),
+        }
+    }
+
+    /// A line to its stdin.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("stdin"), "{line}").expect("write to stdin");
+    }
+
+    /// Closes its stdin; the lines that were not heard yet, and its status.
+    #[track_caller]
+    pub fn end(mut self) -> (Vec<String>, ExitStatus) {
+        self.stdin = None;
+        let lines = std::iter::from_fn(|| self.hear()).collect();
+        (lines, self.running.wait())
     }
 }
 
