@@ -29,6 +29,9 @@ const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+/// With it a root inside could read and change PID 1 (ptrace(2), "Ptrace access mode checking"), although that has made
+/// itself unreadable. Debuggers do not need it for the processes of their own user.
+const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// HOST_NAME_MAX of limits.h; the domain name's limit is the same (`__NEW_UTS_LEN`).
@@ -256,6 +259,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 parent_death_signal: None,
                 // One of its own it may do with as it likes.
                 filter_terminal: options.group != Group::Session,
+                forbidden_capabilities: 1 << CAP_SYS_PTRACE,
                 drop_capabilities: !init_capabilities.is_empty(),
             },
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },

@@ -67,7 +67,7 @@ fn init_says_how_it_is_called() {
     std::os::unix::fs::symlink(program(), &init).expect("link");
     assert!(stdout_of(Command::new(&init).arg("--help")).starts_with("usage: launch-init "));
     let unknown = code_and_stderr(Command::new(&init).arg("--foo"));
-    assert_eq!(unknown, (125, "launch-init: command line: launch-init: unknown option --foo\n".into()));
+    assert_eq!(unknown, (125, "launch-init: command line: --foo: no such option; see --help\n".into()));
 }
 
 /// ELF's program header of the dynamic loader; see elf(5).

@@ -117,6 +117,8 @@ pub struct Workload {
     pub parent_death_signal: Option<i32>,
     /// Whether it is kept from typing into a terminal that it shares with the caller (TIOCSTI, TIOCLINUX).
     pub filter_terminal: bool,
+    /// The capabilities that it can never have: bit n stands for capability n.
+    pub forbidden_capabilities: u64,
     /// Whether it loses the capabilities that init kept across its own exec. A root of the new user namespace
     /// gets its own by its exec; anybody else has none.
     pub drop_capabilities: bool,
@@ -291,6 +293,7 @@ impl Plan {
         });
         w.option(self.workload.parent_death_signal, Writer::i32);
         w.bool(self.workload.filter_terminal);
+        w.u64(self.workload.forbidden_capabilities);
         w.bool(self.workload.drop_capabilities);
         w.duration(self.policy.grace);
         w.option(self.policy.timeout, Writer::duration);
@@ -338,6 +341,7 @@ impl Plan {
                 user: r.option(|r| Ok(User { uid: r.id()?, gid: r.id()? }))?,
                 parent_death_signal: r.option(Reader::i32)?,
                 filter_terminal: r.bool()?,
+                forbidden_capabilities: r.u64()?,
                 drop_capabilities: r.bool()?,
             },
             policy: Policy {
@@ -663,6 +667,7 @@ mod tests {
                 user: Some(User { uid: 7, gid: 8 }),
                 parent_death_signal: Some(9),
                 filter_terminal: true,
+                forbidden_capabilities: 1 << 19,
                 drop_capabilities: true,
             },
             policy: Policy {

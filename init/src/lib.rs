@@ -130,8 +130,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got
-/// CAP_SYS_PTRACE, whatever their uid. The maps are written, which needed it open from outside; the workload's exec
-/// makes the workload readable again. See prctl(2), PR_SET_DUMPABLE.
+/// CAP_SYS_PTRACE, whatever their uid; under `launch` nobody has. The maps are written, which needed it open from
+/// outside; the workload's exec makes the workload readable again. See prctl(2), PR_SET_DUMPABLE.
 fn become_unreadable() -> Result<(), Error> {
     // ps shows the descriptor's number as our name, since we were executed by it; not worth dying for.
     let _ = sys::set_process_name(c"launch-init");

@@ -173,6 +173,10 @@ fn become_workload(
     if workload.filter_terminal {
         sys::install_filter(&terminal_filter::instructions()).map_err(failed("seccomp filter"))?;
     }
+    (0..64)
+        .filter(|capability| workload.forbidden_capabilities & 1 << capability != 0)
+        .try_for_each(sys::forbid_capability)
+        .map_err(failed("bounding set"))?;
     if workload.drop_capabilities {
         drop_inherited_capabilities().map_err(failed("capabilities"))?;
     }

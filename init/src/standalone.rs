@@ -105,6 +105,7 @@ fn start(settings: &Settings, signals: SignalState, group: Group) -> Result<Runn
         user,
         parent_death_signal: settings.parent_death_signal,
         filter_terminal: false,
+        forbidden_capabilities: 0,
         drop_capabilities: false,
     };
     let (pid, pidfd) = spawn::spawn(&workload, None, None)?;

@@ -437,6 +437,15 @@ pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Takes one capability out of the bounding set: no exec of this process or its children gives it any more. See
+/// prctl(2), PR_CAPBSET_DROP.
+///
+/// # Errors
+/// EPERM: without CAP_SETPCAP.
+pub fn forbid_capability(capability: u32) -> Result<(), Errno> {
+    prctl(libc::PR_CAPBSET_DROP, capability.into())
+}
+
 /// Sets the interface called `lo` up in this network namespace. See netdevice(7), SIOCSIFFLAGS.
 pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: ifreq is a plain C struct that zero is a value of.
