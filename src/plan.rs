@@ -252,12 +252,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 drop_capabilities: !init_capabilities.is_empty(),
             },
-            policy: Policy {
-                grace: options.grace,
-                timeout: options.timeout,
-                end_the_others: true,
-                forward_the_kernels: false,
-            },
+            policy: Policy { grace: options.grace, timeout: options.timeout, end_the_others: true },
             report_namespaces: options.report_namespaces,
         },
     })

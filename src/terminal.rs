@@ -50,12 +50,12 @@ impl Terminal {
         self.group
     }
 
-    /// Whether this signal is to be forwarded. One that the terminal sent to the launcher's group has reached the
-    /// workload too if it is in that group.
-    pub fn leaves_to_launcher(&self, signal: Received) -> bool {
-        self.group != Group::Callers
-            || signal.was_sent_by_a_process()
-            || !OF_A_TERMINAL.contains(&signal.number)
+    /// Whether the terminal itself has told the workload of this signal: it sent it to a group that the workload is
+    /// in too, so that it must not be forwarded once more.
+    pub fn has_told(&self, signal: Received) -> bool {
+        self.group == Group::Callers
+            && !signal.was_sent_by_a_process()
+            && OF_A_TERMINAL.contains(&signal.number)
     }
 
     /// Whether a stopped workload is a job of a shell's on this terminal, so that the launcher has to stop too for
@@ -120,8 +120,8 @@ mod tests {
         let alarm = Received { number: libc::SIGALRM, code: 0x80, sender: 0 };
         let of = |group| Terminal { terminal: None, group };
         let callers = of(Group::Callers);
-        assert_eq!([ctrl_c, sent, alarm].map(|s| callers.leaves_to_launcher(s)), [false, true, true]);
+        assert_eq!([ctrl_c, sent, alarm].map(|s| callers.has_told(s)), [true, false, false]);
         let own = of(Group::Own { foreground: true });
-        assert_eq!([ctrl_c, sent, alarm].map(|s| own.leaves_to_launcher(s)), [true; 3]);
+        assert_eq!([ctrl_c, sent, alarm].map(|s| own.has_told(s)), [false; 3]);
     }
 }

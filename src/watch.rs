@@ -21,7 +21,7 @@ use crate::terminal::Terminal;
 /// system hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches until the end. Every signal must be blocked.
+/// Releases the sandbox and watches it until its end. Every signal must be blocked.
 ///
 /// `let_go` is called once the workload runs, for what only it was meant to have.
 ///
@@ -46,6 +46,12 @@ fn follow(
     let_go: impl FnOnce(),
 ) -> Result<Outcome, Error> {
     let queue = SignalQueue::new().map_err(Error::Signals)?;
+    // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which
+    // may have got the same, it is pending once.
+    for signal in pending(&queue)? {
+        sandbox.signal(signal.number)?;
+    }
+    sandbox.release()?;
     let mut let_go = Some(let_go);
     let mut workload = None;
     let mut give_up_at: Option<Instant> = None;
@@ -62,7 +68,10 @@ fn follow(
         }
         let [signalled, said] = polled.map(|fd| fd.any() == Some(true));
         if signalled {
-            for signal in forwardable(&queue, terminal)? {
+            for signal in pending(&queue)? {
+                if terminal.has_told(signal) {
+                    continue;
+                }
                 if signal.number == libc::SIGCONT
                     && let Some(workload) = workload
                 {
@@ -97,15 +106,14 @@ fn follow(
     }
 }
 
-fn forwardable(queue: &SignalQueue, terminal: &Terminal) -> Result<Vec<Received>, Error> {
+/// The signals that came in from others. Init's end comes through the channel, not as SIGCHLD; what we cause ourselves
+/// is SIGPIPE, by a line to a closed stderr or status descriptor.
+fn pending(queue: &SignalQueue) -> Result<Vec<Received>, Error> {
     let ourselves = getpid().as_raw().unsigned_abs();
     let mut signals = Vec::new();
     queue
         .drain(|signal| {
-            // Init's end comes through the channel. What we cause ourselves is SIGPIPE, by a line to a closed
-            // stderr or status descriptor.
-            let ours = signal.number == libc::SIGCHLD || signal.sender == ourselves;
-            if !ours && terminal.leaves_to_launcher(signal) {
+            if signal.number != libc::SIGCHLD && signal.sender != ourselves {
                 signals.push(signal);
             }
         })

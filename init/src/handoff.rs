@@ -270,7 +270,6 @@ impl Plan {
         w.duration(self.policy.grace);
         w.option(self.policy.timeout, Writer::duration);
         w.bool(self.policy.end_the_others);
-        w.bool(self.policy.forward_the_kernels);
         w.bool(self.report_namespaces);
         w.finish()
     }
@@ -304,7 +303,6 @@ impl Plan {
                 grace: r.duration()?,
                 timeout: r.option(Reader::duration)?,
                 end_the_others: r.bool()?,
-                forward_the_kernels: r.bool()?,
             },
             report_namespaces: r.bool()?,
         };
@@ -595,7 +593,6 @@ mod tests {
                 grace: Duration::from_millis(1500),
                 timeout: Some(Duration::from_secs(3)),
                 end_the_others: true,
-                forward_the_kernels: false,
             },
             report_namespaces: true,
         }

@@ -96,7 +96,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     become_unreadable()?;
     setup::carry_out(&plan.steps)?;
     let signals = prepare_signals()?;
-    let workload = spawn::spawn(&plan.workload, Some(std::os::fd::AsFd::as_fd(channel)))?;
+    let workload = spawn::spawn(&plan.workload, &signals, Some(std::os::fd::AsFd::as_fd(channel)))?;
     log::debug!("workload: {}: started as pid {workload}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(workload, namespaces);

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use nix::unistd::{ForkResult, Pid, getpid, pipe2, setpgid, tcsetpgrp};
 use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
-use crate::signals;
+use crate::signals::{self, Received, SignalQueue};
 use crate::sys::{self, CStringArray};
 
 /// Where programs are looked for when the environment has no PATH; execvp(3)'s default.
@@ -27,19 +27,30 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a file that is executable but has no format that the kernel knows; see execvp(3), ENOEXEC.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
-/// Starts the workload and returns when it has been executed. Every signal must be blocked.
+/// Starts the workload and returns when it has been executed. Every signal must be blocked; `signals` has those that
+/// came in.
 ///
 /// While the exec takes its time, the end of `launcher`, if given, is looked out for.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
-pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pid, Error> {
+pub fn spawn(
+    workload: &Workload,
+    signals: &SignalQueue,
+    launcher: Option<BorrowedFd<'_>>,
+) -> Result<Pid, Error> {
     let program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
+    let (hold, go) = match workload.group {
+        Group::Callers => pipe2(OFlag::O_CLOEXEC).map(|(hold, go)| (Some(hold), Some(go))),
+        Group::Own { .. } => Ok((None, None)),
+    }
+    .map_err(|errno| Error::Own("pipe", errno))?;
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
-            let Err(failure) = become_workload(workload, &program);
+            drop(go);
+            let Err(failure) = become_workload(workload, &program, hold);
             let code = failure.code;
             if let Ok(frame) = Report::Failed(failure).encode() {
                 // Nobody is left to tell if this fails; the exit code says it once more.
@@ -54,6 +65,15 @@ pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pi
                 // executed already, ESRCH: it has ended already.
                 let _ = setpgid(child, child);
             }
+            if let Some(go) = go {
+                if launcher.is_some() {
+                    // What is sent to the caller's group reaches us from the launcher.
+                    setpgid(Pid::from_raw(0), Pid::from_raw(0))
+                        .map_err(|errno| Error::Own("process group", errno))?;
+                }
+                forward_pending(child, signals)?;
+                drop(go);
+            }
             wait_until_told(told.as_fd(), launcher)?;
             let mut frame = Vec::new();
             std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
@@ -63,6 +83,19 @@ pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<Pi
             }
         }
     }
+}
+
+/// A workload in our caller's group gets the terminal's signals itself from its fork on, and those that came before
+/// from us. One that came in between is pending with both of us, and with the workload, which holds and has every signal
+/// blocked, once.
+fn forward_pending(workload: Pid, signals: &SignalQueue) -> Result<(), Error> {
+    let forward = |signal: Received| {
+        if signal.number != libc::SIGCHLD {
+            // ESRCH: it has ended already.
+            let _ = sys::kill(workload.as_raw(), signal.number);
+        }
+    };
+    signals.drain(forward).map_err(|errno| Error::Own("signalfd", errno))
 }
 
 /// Returns when `told` has something, or its end of file: an exec closes the child's end.
@@ -131,7 +164,11 @@ fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
 }
 
 /// Runs in the new process; returns only when something failed.
-fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible, Failure> {
+fn become_workload(
+    workload: &Workload,
+    program: &Program,
+    hold: Option<OwnedFd>,
+) -> Result<Infallible, Failure> {
     let failed = |object: &str| {
         let object = OsString::from(object);
         move |errno: Errno| Failure {
@@ -150,6 +187,10 @@ fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible,
     }
     if workload.drop_capabilities {
         drop_inherited_capabilities().map_err(failed("capabilities"))?;
+    }
+    if let Some(hold) = hold {
+        // Its end of file says that we may go on.
+        std::fs::File::from(hold).read_to_end(&mut Vec::new()).map_err(|_| failed("pipe")(Errno::EIO))?;
     }
     // Last: from here on a signal does to this process what it will do to the workload.
     signals::set_mask(workload.signals.mask).map_err(failed("signal mask"))?;

@@ -89,9 +89,8 @@ fn supervise(command: Vec<OsString>) -> Result<u8, Error> {
         group: Group::Callers,
         drop_capabilities: false,
     };
-    let pid = spawn::spawn(&workload, None)?;
-    let policy =
-        Policy { grace: Duration::ZERO, timeout: None, end_the_others: is_pid_1, forward_the_kernels: true };
+    let pid = spawn::spawn(&workload, &signals, None)?;
+    let policy = Policy { grace: Duration::ZERO, timeout: None, end_the_others: is_pid_1 };
     let supervisor = Supervisor::new(pid.as_raw(), policy, Instant::now());
     let group = workload.group;
     match (EventLoop { supervisor, signals: &signals, launcher: None, workload: pid, group }).run() {

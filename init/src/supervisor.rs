@@ -19,9 +19,6 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// Whether init is the PID 1 of its namespace, so that ending "everybody" ends the sandbox and nobody else.
     pub end_the_others: bool,
-    /// Whether signals that the kernel sends by itself are forwarded. Those that an init under a launcher gets
-    /// come from a terminal whose foreground it is in; the launcher got the same and decides what becomes of it.
-    pub forward_the_kernels: bool,
 }
 
 /// Something that happened.
@@ -103,7 +100,8 @@ impl Supervisor {
     pub fn handle(&mut self, event: Event, now: Instant) -> Actions {
         match (event, self.phase) {
             (Event::LauncherGone, _) => [Some(Action::Abandon), None, None],
-            (Event::Signal(signal), Phase::Running) if self.concerns_the_workload(signal) => {
+            // SIGCHLD is our own.
+            (Event::Signal(signal), Phase::Running) if signal.number != libc::SIGCHLD => {
                 [Some(Action::Forward(signal)), None, None]
             }
             // The workload can't be told any more; whoever asks to stop now has waited long enough.
@@ -119,11 +117,6 @@ impl Supervisor {
             (Event::Tick, _) => self.tick(now),
             _ => NOTHING,
         }
-    }
-
-    /// SIGCHLD is init's own.
-    fn concerns_the_workload(&self, signal: Received) -> bool {
-        signal.number != libc::SIGCHLD && (signal.was_sent_by_a_process() || self.policy.forward_the_kernels)
     }
 
     fn workload_ended(&mut self, outcome: Outcome, now: Instant) -> Actions {
@@ -172,12 +165,7 @@ mod tests {
     use super::*;
 
     const WORKLOAD: i32 = 2;
-    const POLICY: Policy = Policy {
-        grace: Duration::from_secs(2),
-        timeout: None,
-        end_the_others: true,
-        forward_the_kernels: false,
-    };
+    const POLICY: Policy = Policy { grace: Duration::from_secs(2), timeout: None, end_the_others: true };
 
     fn sent(number: i32) -> Received {
         Received { number, code: libc::SI_USER, sender: 0 }
@@ -209,14 +197,6 @@ mod tests {
             assert_eq!(life(POLICY, &[Event::Signal(signal)]), [[Action::Forward(signal)]]);
         }
         assert_eq!(life(POLICY, &[Event::Signal(sent(libc::SIGCHLD))]), [vec![]]);
-    }
-
-    #[test]
-    fn a_signal_of_the_terminal_is_left_to_the_launcher_where_there_is_one() {
-        let from_terminal = Received { code: 0x80, ..sent(libc::SIGINT) };
-        assert_eq!(life(POLICY, &[Event::Signal(from_terminal)]), [vec![]]);
-        let alone = Policy { forward_the_kernels: true, ..POLICY };
-        assert_eq!(life(alone, &[Event::Signal(from_terminal)]), [[Action::Forward(from_terminal)]]);
     }
 
     #[test]
