@@ -218,6 +218,7 @@ impl Command {
     /// Any [`Error`]; there is no workload then, and nothing is left behind.
     pub fn spawn(&mut self) -> Result<Child, Error> {
         let mut sandbox = self.start()?;
+        sandbox.release()?;
         let mut terminal = None;
         loop {
             match sandbox.next_event()? {
@@ -237,8 +238,8 @@ impl Command {
         self.spawn()?.wait()
     }
 
-    /// Starts the sandbox and returns when init has its plan; whether the workload runs is the first of
-    /// [`Sandbox::next_event`]. For those who have an event loop of their own.
+    /// Starts the sandbox and returns when init is held back for want of its plan ([`Sandbox::release`]); whether the
+    /// workload runs is the first of [`Sandbox::next_event`]. For those who have an event loop of their own.
     ///
     /// # Errors
     /// As [`Self::spawn`], but for what comes as an event.

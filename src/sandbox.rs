@@ -65,6 +65,8 @@ pub struct Sandbox {
     pid: Pid,
     pidfd: OwnedFd,
     reports: Reports,
+    /// The plan, until it is handed over.
+    plan: Vec<u8>,
     /// What init said of the workload's end.
     reported: Option<Outcome>,
     /// What it said of its own failure.
@@ -74,13 +76,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Clones init, and returns when it has the plan. Whether the workload runs comes as an event.
+    /// Clones init and writes its id maps. It waits until [`Self::release`].
     ///
     /// # Errors
     /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::Inside`],
     /// [`Error::InitDied`]; nothing is left behind.
     pub fn start(plan: &Plan, resources: &Resources) -> Result<Self, Error> {
-        let frame = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
         let cloned = clone(plan, resources, &ours, &theirs);
@@ -93,6 +95,7 @@ impl Sandbox {
             pid,
             pidfd,
             reports: Reports { channel: ours, received: Vec::new(), sender: 0, descriptor: None },
+            plan: encoded,
             reported: None,
             failure: None,
             started: false,
@@ -101,9 +104,17 @@ impl Sandbox {
         if let Some(maps) = &plan.maps {
             idmap::write(pid, maps).map_err(|error| sandbox.what_init_says_or(error))?;
         }
-        send_all(sandbox.reports.channel.as_fd(), &frame)
-            .map_err(|errno| sandbox.what_init_says_or(Error::Handoff(errno)))?;
         Ok(sandbox)
+    }
+
+    /// Hands the plan over. Whether the workload runs comes as an event.
+    ///
+    /// # Errors
+    /// [`Error::Handoff`], [`Error::Inside`]; nothing is left behind.
+    pub fn release(&mut self) -> Result<(), Error> {
+        let plan = std::mem::take(&mut self.plan);
+        send_all(self.reports.channel.as_fd(), &plan)
+            .map_err(|errno| self.what_init_says_or(Error::Handoff(errno)))
     }
 
     /// Init's pid in the caller's PID namespace.
@@ -296,6 +307,7 @@ fn clone(
         stdio: [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd)),
         channel: channel.as_raw_fd(),
         launchers_end: ours.as_raw_fd(),
+        leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep,
         ambient: plan.init_capabilities,
         failure: &mut failure,

@@ -42,6 +42,8 @@ pub struct InitImage<'a> {
     pub channel: RawFd,
     /// The launcher's end of it.
     pub launchers_end: RawFd,
+    /// Whether it leaves the caller's process group, so that what is sent to that reaches init once: from the launcher.
+    pub leaves_group: bool,
     /// The descriptors above 2 that the workload gets.
     pub keep: &'a [RawFd],
     /// The capabilities that survive the exec; empty keeps what the exec gives.
@@ -74,7 +76,8 @@ pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Er
 
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
 fn become_init(image: InitImage<'_>) -> ! {
-    let prepared = prepare_descriptors(&image)
+    let prepared = leave_group(image.leaves_group)
+        .and_then(|()| prepare_descriptors(&image))
         .and_then(|()| keep_capabilities(image.ambient))
         .and_then(|()| wait_for_plan(image.channel));
     let errno = match prepared {
@@ -103,6 +106,11 @@ fn become_init(image: InitImage<'_>) -> ! {
         libc::send(image.channel, image.failure.as_ptr().cast(), image.failure.len(), libc::MSG_NOSIGNAL);
         libc::_exit(launch_init::exit::FAILED.into())
     }
+}
+
+fn leave_group(leaves: bool) -> Result<(), Errno> {
+    // SAFETY: changes the group of the child alone.
+    if leaves { Errno::result(unsafe { libc::setpgid(0, 0) }).map(drop) } else { Ok(()) }
 }
 
 /// Only stdio, the channel and the kept descriptors survive the exec.

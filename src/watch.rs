@@ -22,7 +22,7 @@ use crate::status::StatusLines;
 /// system hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches until the end. Every signal must be blocked.
+/// Releases the sandbox and watches it until its end. Every signal must be blocked.
 ///
 /// `let_go` is called once the workload runs, for what only it was meant to have.
 ///
@@ -47,6 +47,12 @@ fn follow(
     let_go: impl FnOnce(),
 ) -> Result<Outcome, Error> {
     let queue = SignalQueue::new().map_err(Error::Signals)?;
+    // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which
+    // may have got the same, it is pending once.
+    for signal in pending(&queue)? {
+        sandbox.forward(signal)?;
+    }
+    sandbox.release()?;
     let mut let_go = Some(let_go);
     let mut relay: Option<Relay> = None;
     let mut workload = None;
@@ -54,7 +60,10 @@ fn follow(
     loop {
         let (signalled, said, ready) = wait(&queue, sandbox, relay.as_ref(), give_up_at)?;
         if signalled {
-            for signal in forwardable(&queue, terminal)? {
+            for signal in pending(&queue)? {
+                if terminal.has_told(signal) {
+                    continue;
+                }
                 match (signal.number, &relay, workload) {
                     (libc::SIGWINCH, Some(relay), _) => {
                         // The kernel tells those inside.
@@ -129,15 +138,14 @@ fn wait(
     Ok((is_ready(0), is_ready(1), sides.collect()))
 }
 
-fn forwardable(queue: &SignalQueue, terminal: &Terminal) -> Result<Vec<Received>, Error> {
+/// The signals that came in from others. Init's end comes through the channel, not as SIGCHLD; what we cause ourselves
+/// is SIGPIPE, by a line to a closed stderr or status descriptor.
+fn pending(queue: &SignalQueue) -> Result<Vec<Received>, Error> {
     let ourselves = getpid().as_raw().unsigned_abs();
     let mut signals = Vec::new();
     queue
         .drain(|signal| {
-            // Init's end comes through the channel. What we cause ourselves is SIGPIPE, by a line to a closed
-            // stderr or status descriptor.
-            let ours = signal.number == libc::SIGCHLD || signal.sender == ourselves;
-            if !ours && !terminal.has_told(signal) {
+            if signal.number != libc::SIGCHLD && signal.sender != ourselves {
                 signals.push(signal);
             }
         })

@@ -309,7 +309,6 @@ impl Plan {
             w.u8(*from);
             w.u8(*to);
         });
-        w.bool(self.policy.forward_the_kernels);
         w.bool(self.report_namespaces);
         w.finish()
     }
@@ -356,7 +355,6 @@ impl Plan {
                     _ => return Err(Malformed::Body),
                 },
                 rewrites: r.rewrites()?,
-                forward_the_kernels: r.bool()?,
             },
             report_namespaces: r.bool()?,
         };
@@ -677,7 +675,6 @@ mod tests {
                 forward_delay: Duration::from_secs(1),
                 leftovers: Leftovers::WaitFor,
                 rewrites,
-                forward_the_kernels: false,
             },
             report_namespaces: true,
         }

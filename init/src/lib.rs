@@ -112,7 +112,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     };
     let signals = prepare_signals()?;
     let (pid, pidfd) =
-        spawn::spawn(&plan.workload, terminal.as_ref().map(AsFd::as_fd), Some(channel.as_fd()))?;
+        spawn::spawn(&plan.workload, &signals, terminal.as_ref().map(AsFd::as_fd), Some(channel.as_fd()))?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);

@@ -52,7 +52,7 @@ impl Default for Settings {
         Self {
             name: crate::NAME,
             command: Vec::new(),
-            policy: Policy { forward_the_kernels: true, ..Policy::default() },
+            policy: Policy::default(),
             target: Target::Group,
             shield: false,
             remap: Vec::new(),

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
 use crate::parse::User;
-use crate::signals;
+use crate::signals::{self, Received, SignalQueue};
 use crate::sys::{self, CStringArray};
 use crate::terminal_filter;
 
@@ -32,23 +32,32 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a file that is executable but has no format that the kernel knows; see execvp(3), ENOEXEC.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
-/// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked.
+/// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked;
+/// `signals` has those that came in.
 ///
-/// `terminal` is the sandbox's own, for a workload with a session of its own. While the exec takes its time, the end of `launcher`, if given, is looked out for.
+/// `terminal` is the sandbox's own, for a workload with a session of its own. While the exec takes its time, the end
+/// of `launcher`, if given, is looked out for.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
 pub fn spawn(
     workload: &Workload,
+    signals: &SignalQueue,
     terminal: Option<BorrowedFd<'_>>,
     launcher: Option<BorrowedFd<'_>>,
 ) -> Result<(Pid, OwnedFd), Error> {
     let program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
+    let (hold, go) = match workload.group {
+        Group::Callers => pipe2(OFlag::O_CLOEXEC).map(|(hold, go)| (Some(hold), Some(go))),
+        Group::Own { .. } | Group::Session => Ok((None, None)),
+    }
+    .map_err(|errno| Error::Own("pipe", errno))?;
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
-            let Err(failure) = become_workload(workload, &program, terminal);
+            drop(go);
+            let Err(failure) = become_workload(workload, &program, hold, terminal);
             let code = failure.code;
             if let Ok(frame) = Report::Failed(failure).encode() {
                 // Nobody is left to tell if this fails; the exit code says it once more.
@@ -71,6 +80,15 @@ pub fn spawn(
                 // executed already, ESRCH: it has ended already.
                 let _ = setpgid(child, child);
             }
+            if let Some(go) = go {
+                if launcher.is_some() {
+                    // What is sent to the caller's group reaches us from the launcher.
+                    setpgid(Pid::from_raw(0), Pid::from_raw(0))
+                        .map_err(|errno| Error::Own("process group", errno))?;
+                }
+                forward_pending(child, signals)?;
+                drop(go);
+            }
             wait_until_told(told.as_fd(), launcher)?;
             let mut frame = Vec::new();
             std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
@@ -80,6 +98,19 @@ pub fn spawn(
             }
         }
     }
+}
+
+/// A workload in our caller's group gets the terminal's signals itself from its fork on, and those that came before
+/// from us. One that came in between is pending with both of us, and with the workload, which holds and has every signal
+/// blocked, once.
+fn forward_pending(workload: Pid, signals: &SignalQueue) -> Result<(), Error> {
+    let forward = |signal: Received| {
+        if signal.number != libc::SIGCHLD {
+            // ESRCH: it has ended already.
+            let _ = sys::kill(workload.as_raw(), signal.number);
+        }
+    };
+    signals.drain(forward).map_err(|errno| Error::Own("signalfd", errno))
 }
 
 /// Returns when `told` has something, or its end of file: an exec closes the child's end.
@@ -151,6 +182,7 @@ fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
 fn become_workload(
     workload: &Workload,
     program: &Program,
+    hold: Option<OwnedFd>,
     terminal: Option<BorrowedFd<'_>>,
 ) -> Result<Infallible, Failure> {
     let failed = |object: &str| {
@@ -186,6 +218,10 @@ fn become_workload(
     if let Some(signal) = workload.parent_death_signal {
         // After the change of user, which clears it.
         sys::prctl(libc::PR_SET_PDEATHSIG, signal.into()).map_err(failed("PR_SET_PDEATHSIG"))?;
+    }
+    if let Some(hold) = hold {
+        // Its end of file says that we may go on.
+        std::fs::File::from(hold).read_to_end(&mut Vec::new()).map_err(|_| failed("pipe")(Errno::EIO))?;
     }
     // Last: from here on a signal does to this process what it will do to the workload.
     signals::set_mask(workload.signals.mask).map_err(failed("signal mask"))?;

@@ -57,7 +57,8 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
     crate::become_unreadable()?;
     let terminal = Terminal::of_caller();
     let signals = prepare_signals()?;
-    let workload = if settings.pause { None } else { Some(start(&settings, state, terminal.group())?) };
+    let workload =
+        if settings.pause { None } else { Some(start(&settings, state, &signals, terminal.group())?) };
     let own =
         [Some(signals.as_fd()), terminal.as_fd(), workload.as_ref().map(|workload| workload.pidfd.as_fd())];
     let own = own.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
@@ -91,7 +92,12 @@ fn look_after(
     }
 }
 
-fn start(settings: &Settings, signals: SignalState, group: Group) -> Result<Running, Error> {
+fn start(
+    settings: &Settings,
+    signals: SignalState,
+    queue: &SignalQueue,
+    group: Group,
+) -> Result<Running, Error> {
     let user = settings.user.as_deref().map(user).transpose()?;
     if let Some(directory) = &settings.directory {
         setup::carry_out(&[Step::ChangeDirectory(directory.clone())])?;
@@ -108,7 +114,7 @@ fn start(settings: &Settings, signals: SignalState, group: Group) -> Result<Runn
         forbidden_capabilities: 0,
         drop_capabilities: false,
     };
-    let (pid, pidfd) = spawn::spawn(&workload, None, None)?;
+    let (pid, pidfd) = spawn::spawn(&workload, queue, None, None)?;
     // In a group that it shares with our caller, only the workload itself is meant.
     let target = match (settings.target, group) {
         (Target::Group, Group::Callers) => Target::Main,

@@ -25,9 +25,6 @@ pub struct Policy {
     pub leftovers: Leftovers,
     /// What is sent on for each signal.
     pub rewrites: Rewrites,
-    /// Whether signals that the kernel sends by itself are forwarded. Those that an init under a launcher gets
-    /// come from a terminal whose foreground it is in; the launcher got the same and decides what becomes of it.
-    pub forward_the_kernels: bool,
 }
 
 impl Default for Policy {
@@ -40,7 +37,6 @@ impl Default for Policy {
             forward_delay: Duration::ZERO,
             leftovers: Leftovers::End,
             rewrites: Rewrites::default(),
-            forward_the_kernels: false,
         }
     }
 }
@@ -179,7 +175,8 @@ impl Supervisor {
     pub fn handle(&mut self, event: Event, now: Instant) -> Actions {
         match (event, self.phase) {
             (Event::LauncherGone, _) => [Some(Action::Abandon), None, None],
-            (Event::Signal(signal), Phase::Running) if self.concerns_the_workload(signal) => {
+            // SIGCHLD is our own.
+            (Event::Signal(signal), Phase::Running) if signal.number != libc::SIGCHLD => {
                 self.forward(signal, now)
             }
             // The workload can't be told any more. Whoever asks to stop now has waited long enough.
@@ -205,11 +202,6 @@ impl Supervisor {
             (Event::Tick, _) => self.tick(now),
             _ => NOTHING,
         }
-    }
-
-    /// SIGCHLD is init's own.
-    fn concerns_the_workload(&self, signal: Received) -> bool {
-        signal.number != libc::SIGCHLD && (signal.was_sent_by_a_process() || self.policy.forward_the_kernels)
     }
 
     fn forward(&mut self, signal: Received, now: Instant) -> Actions {
@@ -320,14 +312,6 @@ mod tests {
             assert_eq!(life(policy(), &[Event::Signal(signal)]), [[Action::Forward(signal)]]);
         }
         assert_eq!(life(policy(), &[Event::Signal(sent(libc::SIGCHLD))]), [vec![]]);
-    }
-
-    #[test]
-    fn a_signal_of_the_terminal_is_left_to_the_launcher_where_there_is_one() {
-        let from_terminal = Received { code: 0x80, ..sent(libc::SIGINT) };
-        assert_eq!(life(policy(), &[Event::Signal(from_terminal)]), [vec![]]);
-        let alone = Policy { forward_the_kernels: true, ..policy() };
-        assert_eq!(life(alone, &[Event::Signal(from_terminal)]), [[Action::Forward(from_terminal)]]);
     }
 
     #[test]
