@@ -4,7 +4,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 
-use support::{Caller, callers, cannot_run, public_folder, stdout_of};
+use support::{Caller, callers, cannot_run, code_and_stderr, public_folder, stdout_of};
 
 /// What the workload finds of itself: Uid and Gid (real, effective, saved, file system), both maps, setgroups.
 fn identity(caller: Caller, options: &[&str]) -> Vec<String> {
@@ -91,15 +91,19 @@ fn capabilities(caller: Caller, options: &[&str]) -> Sets {
     }
 }
 
-/// Every capability of this kernel.
-fn all() -> u64 {
+/// CAP_SYS_PTRACE, which would open PID 1 to those inside.
+const SYS_PTRACE: u64 = 1 << 19;
+
+/// Every capability of this kernel but that.
+fn all_but_ptrace() -> u64 {
     let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").expect("cap_last_cap");
-    u64::MAX >> (63 - last.trim().parse::<u64>().expect("a number"))
+    (u64::MAX >> (63 - last.trim().parse::<u64>().expect("a number"))) & !SYS_PTRACE
 }
 
 #[test]
-fn uid_0_inside_has_every_capability_there() {
-    let full = Sets { inheritable: 0, permitted: all(), effective: all(), bounding: all(), ambient: 0 };
+fn uid_0_inside_has_every_capability_there_but_to_look_into_pid_1() {
+    let all = all_but_ptrace();
+    let full = Sets { inheritable: 0, permitted: all, effective: all, bounding: all, ambient: 0 };
     for caller in callers() {
         assert_eq!(capabilities(caller, &[]), full);
         assert_eq!(capabilities(caller, &["--uid", "0", "--gid", "1000"]), full);
@@ -108,7 +112,7 @@ fn uid_0_inside_has_every_capability_there() {
 
 #[test]
 fn any_other_uid_inside_has_no_capability() {
-    let none = Sets { inheritable: 0, permitted: 0, effective: 0, bounding: all(), ambient: 0 };
+    let none = Sets { inheritable: 0, permitted: 0, effective: 0, bounding: all_but_ptrace(), ambient: 0 };
     for caller in callers() {
         assert_eq!(capabilities(caller, &["--uid", "1000"]), none);
         assert_eq!(capabilities(caller, &["--uid", "1000", "--gid", "1000", "--net", "none"]), none);
@@ -126,6 +130,29 @@ fn the_workload_is_dumpable_whether_or_not_init_was_executed_before_its_maps_wer
         for options in [&[][..], &["--uid", "1000"]].repeat(20) {
             let get_dumpable = options.iter().chain(&["--", "perl", "-e", "print syscall(157, 3)"]);
             assert_eq!(stdout_of(&mut caller.launch(get_dumpable)), "1", "{caller:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_inside_can_look_into_pid_1() {
+    for caller in callers() {
+        for (link, options) in [("exe", &[][..]), ("cwd", &[]), ("root", &[]), ("fd/0", &["--uid", "1000"])] {
+            let (code, stderr) =
+                code_and_stderr(&mut caller.shell_with(options, &format!("readlink -v /proc/1/{link}")));
+            assert_eq!(
+                (code, stderr),
+                (1, format!("readlink: /proc/1/{link}: Permission denied\n")),
+                "{caller:?}"
+            );
+        }
+        for file in ["environ", "mem", "maps", "auxv"] {
+            let (code, stderr) = code_and_stderr(&mut caller.shell(&format!("cat /proc/1/{file}")));
+            assert_eq!(
+                (code, stderr),
+                (1, format!("cat: /proc/1/{file}: Permission denied\n")),
+                "{caller:?}"
+            );
         }
     }
 }
