@@ -142,6 +142,8 @@ pub enum Group {
         /// Whether it is put into the foreground of the terminal that stdin is.
         foreground: bool,
     },
+    /// A session of its own, whose controlling terminal is stdin if it is one that is free; see setsid(2).
+    Session,
     /// The caller's own, since others (of the same pipeline) may be in it: taking the foreground would stop
     /// them at their next read. The terminal's signals reach the workload directly.
     Callers,
@@ -270,6 +272,7 @@ impl Plan {
             Group::Callers => 0,
             Group::Own { foreground: false } => 1,
             Group::Own { foreground: true } => 2,
+            Group::Session => 3,
         });
         w.option(self.workload.user, |w, user| {
             w.u64(user.uid.into());
@@ -285,6 +288,7 @@ impl Plan {
             Leftovers::End => 0,
             Leftovers::WaitFor => 1,
             Leftovers::Leave => 2,
+            Leftovers::Tell => 3,
         });
         let rewrites: Vec<_> = self.policy.rewrites.changed().collect();
         w.list(&rewrites, |w, (from, to)| {
@@ -317,6 +321,7 @@ impl Plan {
                     0 => Group::Callers,
                     1 => Group::Own { foreground: false },
                     2 => Group::Own { foreground: true },
+                    3 => Group::Session,
                     _ => return Err(Malformed::Body),
                 },
                 user: r.option(|r| Ok(User { uid: r.id()?, gid: r.id()? }))?,
@@ -332,6 +337,7 @@ impl Plan {
                     0 => Leftovers::End,
                     1 => Leftovers::WaitFor,
                     2 => Leftovers::Leave,
+                    3 => Leftovers::Tell,
                     _ => return Err(Malformed::Body),
                 },
                 rewrites: r.rewrites()?,
@@ -672,7 +678,8 @@ mod tests {
 
     #[test]
     fn a_plan_arrives_as_it_was_sent() {
-        for group in [Group::Own { foreground: true }, Group::Own { foreground: false }, Group::Callers] {
+        let own = [true, false].map(|foreground| Group::Own { foreground });
+        for group in own.into_iter().chain([Group::Callers, Group::Session]) {
             let mut plan = plan();
             plan.workload.group = group;
             if group == Group::Callers {

@@ -14,6 +14,7 @@ mod event_loop;
 pub mod exit;
 pub mod handoff;
 pub mod parse;
+mod presets;
 mod report;
 mod settings;
 mod setup;
@@ -36,8 +37,10 @@ use std::time::Instant;
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
 use handoff::{Descriptors, Group, Report};
+use presets::Program;
 use report::Channel;
 use signals::SignalQueue;
+use spawn::Extra;
 use supervisor::Supervisor;
 
 /// The name under which this program is init, whatever file it is in.
@@ -46,9 +49,13 @@ pub const NAME: &str = "launch-init";
 /// The option that names the descriptor of the channel to the launcher.
 pub const HANDOFF_OPTION: &str = "--handoff";
 
-/// Whether this process was executed as init: by a path that ends in `launch-init`.
+/// Whether this process was executed as init: by a path that ends in `launch-init`, or in the name of a program
+/// that it stands in for.
 pub fn called_as_init() -> bool {
-    std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some(NAME.as_ref()))
+    let name = std::env::args_os().next();
+    name.is_some_and(|name| {
+        Path::new(&name).file_name() == Some(NAME.as_ref()) || Program::of(&name).is_some()
+    })
 }
 
 /// The whole program.
@@ -58,10 +65,12 @@ pub fn main() -> ExitCode {
 
 /// The whole program; returns the exit code of docs/exit-codes.md.
 pub fn run() -> u8 {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match arguments.as_slice() {
-        [option, descriptor] if option == HANDOFF_OPTION => under_launch(descriptor),
-        _ => standalone::main(arguments),
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    match (Program::of(&name), arguments.as_slice()) {
+        (None, [option, descriptor]) if option == HANDOFF_OPTION => under_launch(descriptor),
+        (program, _) => standalone::main(program, &name, arguments),
     }
 }
 
@@ -102,21 +111,21 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     become_unreadable()?;
     setup::carry_out(&plan.steps)?;
     let signals = prepare_signals()?;
-    let (pid, pidfd) = spawn::spawn(&plan.workload, Some(channel.as_fd()))?;
+    let (pid, pidfd) = spawn::spawn(&plan.workload, Some(channel.as_fd()), &Extra::default())?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
     let_go(&plan.workload.descriptors);
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let target = match plan.workload.group {
-        Group::Own { .. } => Target::Group,
+        Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,
     };
     // The plan may hold megabytes of arguments that nobody needs any more.
     drop(plan);
     let above = Above::Launcher(channel);
     let workload = Some(Running { pid, pidfd, target, shield: false });
-    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None }.run())
+    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None, tell: None }.run())
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

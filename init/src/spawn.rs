@@ -14,12 +14,15 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, getpid, pipe2, setgid, setgroups, setpgid, setuid, tcsetpgrp};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, getpid, getppid, pipe2, setgid, setgroups, setpgid, setsid, setuid, tcsetpgrp,
+};
 
 use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
 use crate::parse::User;
+use crate::presets::{Moment, Tell};
 use crate::signals;
 use crate::sys::{self, CStringArray};
 
@@ -35,12 +38,25 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
-pub fn spawn(workload: &Workload, launcher: Option<BorrowedFd<'_>>) -> Result<(Pid, OwnedFd), Error> {
-    let program = Program::new(workload)?;
+pub(crate) fn spawn(
+    workload: &Workload,
+    launcher: Option<BorrowedFd<'_>>,
+    extra: &Extra<'_>,
+) -> Result<(Pid, OwnedFd), Error> {
+    let mut program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
-            let Err(failure) = become_workload(workload, &program);
+            extra.tell(Moment::Started(&program.name));
+            if extra.listen_pid {
+                program.environment =
+                    c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
+            }
+            let Err(failure) = become_workload(workload, &program, extra);
+            if let (Some(exit_code), "exec") = (extra.exec_failure, failure.step.as_str()) {
+                extra.tell(Moment::NotExecuted(&failure.object, failure.errno));
+                std::process::exit(exit_code(failure.errno).into());
+            }
             let code = failure.code;
             if let Ok(frame) = Report::Failed(failure).encode() {
                 // Nobody is left to tell if this fails; the exit code says it once more.
@@ -82,6 +98,26 @@ fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Re
         Ok(_) if polled[0].any() == Some(true) => Ok(()),
         Ok(_) => Err(Error::LauncherGone),
         Err(errno) => Err(Error::Own("poll", errno)),
+    }
+}
+
+/// What init does differently for a workload when it stands in for another program.
+#[derive(Default)]
+pub(crate) struct Extra<'a> {
+    /// Who is told what happens, if anybody; in the new process too.
+    pub(crate) tell: Option<Tell<'a>>,
+    /// The exit code of the new process when the exec fails with this errno. With it, a workload that could not be
+    /// executed is one that ended.
+    pub(crate) exec_failure: Option<fn(i32) -> u8>,
+    /// Whether a LISTEN_PID that names init shall name the workload.
+    pub(crate) listen_pid: bool,
+}
+
+impl Extra<'_> {
+    fn tell(&self, moment: Moment<'_>) {
+        if let Some(tell) = self.tell {
+            (tell.0)(moment);
+        }
     }
 }
 
@@ -140,7 +176,7 @@ fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
 }
 
 /// Runs in the new process; returns only when something failed.
-fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible, Failure> {
+fn become_workload(workload: &Workload, program: &Program, extra: &Extra<'_>) -> Result<Infallible, Failure> {
     let failed = |object: &str| {
         let object = OsString::from(object);
         move |errno: Errno| Failure {
@@ -151,7 +187,10 @@ fn become_workload(workload: &Workload, program: &Program) -> Result<Infallible,
             errno: errno as i32,
         }
     };
-    join_group(workload.group).map_err(failed("process group"))?;
+    match workload.group {
+        Group::Session => start_session(extra).map_err(failed("session"))?,
+        group => join_group(group).map_err(failed("process group"))?,
+    }
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
     sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
     if let Descriptors::Only(keep) = &workload.descriptors {
@@ -183,6 +222,25 @@ fn join_group(group: Group) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// A terminal that is still somebody else's is left to them.
+fn start_session(extra: &Extra<'_>) -> Result<(), Errno> {
+    setsid()?;
+    if let Err(errno) = sys::take_terminal() {
+        extra.tell(Moment::NoTerminal(errno as i32));
+    }
+    extra.tell(Moment::SessionStarted);
+    Ok(())
+}
+
+/// The environment, with LISTEN_PID being this process where it was its parent: whoever started init for a socket
+/// meant the workload; see sd_listen_fds(3).
+fn listen_pid(environment: &[OsString]) -> Vec<OsString> {
+    let meant = format!("LISTEN_PID={}", getppid());
+    let is_meant = |variable: &OsString| variable.as_bytes() == meant.as_bytes();
+    let ours = OsString::from(format!("LISTEN_PID={}", getpid()));
+    environment.iter().map(|v| if is_meant(v) { ours.clone() } else { v.clone() }).collect()
 }
 
 /// The groups first, while there is still the right to. A user who isn't root loses all capabilities by it.
