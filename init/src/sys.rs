@@ -392,7 +392,7 @@ pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
     let result = unsafe {
         libc::prctl(
             libc::PR_CAP_AMBIENT,
-            libc::PR_CAP_AMBIENT_RAISE as c_long,
+            c_long::from(libc::PR_CAP_AMBIENT_RAISE),
             c_long::from(capability),
             0 as c_long,
             0 as c_long,
