@@ -15,11 +15,12 @@ use nix::unistd::{Pid, getpid};
 
 use crate::exit::Outcome;
 use crate::handoff::Report;
+use crate::presets::{Moment, Tell};
 use crate::report::Channel;
 use crate::signals::{self, Received, SignalQueue};
 use crate::supervisor::{Action, Actions, Event, Supervisor};
 use crate::sys::{self, Waited};
-use crate::terminal::Terminal;
+use crate::terminal::{self, Terminal};
 use crate::{descendants, shield};
 
 /// How many children are reaped before signals are looked at again, so that a flood of orphans delays none.
@@ -80,6 +81,8 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) workload: Option<Running>,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
+    /// Who is told what happens, if anybody.
+    pub(crate) tell: Option<Tell<'a>>,
 }
 
 impl EventLoop<'_> {
@@ -113,6 +116,11 @@ impl EventLoop<'_> {
         let signals = self.signals;
         let drained = signals.drain(|signal| {
             if self.is_for_the_workload(signal) {
+                self.tell(if self.supervisor.ignores_once(signal.number) {
+                    Moment::HandOff(signal.number)
+                } else {
+                    Moment::Signal(signal.number)
+                });
                 end = end.or(self.happened(Event::Signal(signal)));
             }
         });
@@ -145,10 +153,15 @@ impl EventLoop<'_> {
                     {
                         name_orphan(pid, &command, status);
                     }
+                    let is_main = self.workload.as_ref().is_some_and(|workload| workload.pid == pid);
+                    self.tell(Moment::Child { pid: pid.as_raw(), status, is_main });
                     Event::Child { pid: pid.as_raw(), status }
                 }
                 Ok(Waited::Nothing) => return (None, false),
-                Ok(Waited::NoChildren) => return (self.happened(Event::NoChildren), false),
+                Ok(Waited::NoChildren) => {
+                    self.tell(Moment::NoChildren);
+                    return (self.happened(Event::NoChildren), false);
+                }
                 Err(errno) => {
                     log::error!("children: wait: {}", errno.desc());
                     return (None, false);
@@ -208,15 +221,28 @@ impl EventLoop<'_> {
         match action {
             Action::Forward(signal) => self.forward(signal),
             Action::SignalEveryone(signal) => signal_everyone(signal),
+            Action::StopSelf => {
+                self.tell(Moment::StopsSelf);
+                terminal::stop();
+            }
             Action::ReportStopped(signal) => match &self.above {
                 // EPIPE: the launcher's end is the next event.
                 Above::Launcher(launcher) => drop(launcher.send(&Report::Stopped { signal })),
                 Above::Terminal(terminal) => terminal.stop_too(signal),
             },
-            Action::Finish(outcome) => return Some(End::Workload(outcome)),
+            Action::Finish(outcome) => {
+                self.tell(Moment::Ends(outcome));
+                return Some(End::Workload(outcome));
+            }
             Action::Abandon => return Some(End::Abandoned),
         }
         None
+    }
+
+    fn tell(&self, moment: Moment<'_>) {
+        if let Some(tell) = self.tell {
+            (tell.0)(moment);
+        }
     }
 
     fn forward(&self, signal: Received) {
@@ -230,6 +256,7 @@ impl EventLoop<'_> {
             Ok(()) => log::debug!("forwarded {}", name()),
             Err(errno) => log::warn!("{}: not forwarded: {}", name(), errno.desc()),
         }
+        self.tell(Moment::Forwarded(signal.number));
     }
 }
 

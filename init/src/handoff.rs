@@ -156,7 +156,8 @@ pub enum Group {
     /// The caller's own, since others (of the same pipeline) may be in it: taking the foreground would stop
     /// them at their next read. The terminal's signals reach the workload directly.
     Callers,
-    /// The leading one of a session of its own, in the foreground of the sandbox's own terminal ([`Step::Pty`]).
+    /// The leading one of a session of its own (setsid(2)), in the foreground of the sandbox's own terminal
+    /// ([`Step::Pty`]), or else of the one that stdin is, if that is free.
     Session,
 }
 
@@ -303,6 +304,7 @@ impl Plan {
             Leftovers::End => 0,
             Leftovers::WaitFor => 1,
             Leftovers::Leave => 2,
+            Leftovers::Tell => 3,
         });
         let rewrites: Vec<_> = self.policy.rewrites.changed().collect();
         w.list(&rewrites, |w, (from, to)| {
@@ -352,6 +354,7 @@ impl Plan {
                     0 => Leftovers::End,
                     1 => Leftovers::WaitFor,
                     2 => Leftovers::Leave,
+                    3 => Leftovers::Tell,
                     _ => return Err(Malformed::Body),
                 },
                 rewrites: r.rewrites()?,
@@ -701,12 +704,8 @@ mod tests {
 
     #[test]
     fn a_plan_arrives_as_it_was_sent() {
-        for group in [
-            Group::Own { foreground: true },
-            Group::Own { foreground: false },
-            Group::Callers,
-            Group::Session,
-        ] {
+        let own = [true, false].map(|foreground| Group::Own { foreground });
+        for group in own.into_iter().chain([Group::Callers, Group::Session]) {
             let mut plan = plan();
             plan.workload.group = group;
             if group == Group::Callers {

@@ -14,6 +14,7 @@ mod event_loop;
 pub mod exit;
 pub mod handoff;
 pub mod parse;
+mod presets;
 mod report;
 mod settings;
 mod setup;
@@ -37,9 +38,11 @@ use std::time::Instant;
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
 use handoff::{Descriptors, Group, Report};
+use presets::Program;
 use report::Channel;
 use setup::Pty;
 use signals::SignalQueue;
+use spawn::Extra;
 use supervisor::Supervisor;
 
 /// The name under which this program is init, whatever file it is in.
@@ -48,9 +51,13 @@ pub const NAME: &str = "launch-init";
 /// The option that names the descriptor of the channel to the launcher.
 pub const HANDOFF_OPTION: &str = "--handoff";
 
-/// Whether this process was executed as init: by a path that ends in `launch-init`.
+/// Whether this process was executed as init: by a path that ends in `launch-init`, or in the name of a program
+/// that it stands in for.
 pub fn called_as_init() -> bool {
-    std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some(NAME.as_ref()))
+    let name = std::env::args_os().next();
+    name.is_some_and(|name| {
+        Path::new(&name).file_name() == Some(NAME.as_ref()) || Program::of(&name).is_some()
+    })
 }
 
 /// The whole program.
@@ -60,10 +67,12 @@ pub fn main() -> ExitCode {
 
 /// The whole program; returns the exit code of docs/exit-codes.md.
 pub fn run() -> u8 {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match arguments.as_slice() {
-        [option, descriptor] if option == HANDOFF_OPTION => under_launch(descriptor),
-        _ => standalone::main(arguments),
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    match (Program::of(&name), arguments.as_slice()) {
+        (None, [option, descriptor]) if option == HANDOFF_OPTION => under_launch(descriptor),
+        (program, _) => standalone::main(program, &name, arguments),
     }
 }
 
@@ -111,8 +120,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
-    let (pid, pidfd) =
-        spawn::spawn(&plan.workload, &signals, terminal.as_ref().map(AsFd::as_fd), Some(channel.as_fd()))?;
+    let extra = Extra { terminal: terminal.as_ref().map(AsFd::as_fd), ..Extra::default() };
+    let (pid, pidfd) = spawn::spawn(&plan.workload, &signals, Some(channel.as_fd()), &extra)?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
@@ -126,7 +135,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     drop(plan);
     let above = Above::Launcher(channel);
     let workload = Some(Running { pid, pidfd, target, shield: false });
-    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None }.run())
+    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None, tell: None }.run())
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

@@ -9,7 +9,9 @@ use lexopt::{Arg, Parser};
 
 use crate::error::Error;
 use crate::event_loop::Target;
+use crate::exit;
 use crate::parse;
+use crate::presets::{Program, Stream};
 use crate::supervisor::{Leftovers, Policy};
 
 /// The settings; the defaults are those of `launch-init`.
@@ -43,8 +45,48 @@ pub(crate) struct Settings {
     pub(crate) parent_death_signal: Option<i32>,
     /// The only descriptors above 2 that the workload gets; none: every one.
     pub(crate) keep: Option<Vec<i32>>,
-    /// How much is logged: 0 to 2.
+    /// How much is logged: 0 to 2; or how much the program that init stands in for says, by its own count.
     pub(crate) verbosity: u8,
+    /// The program that init stands in for, whose messages it gives.
+    pub(crate) program: Option<Program>,
+    /// What is said at the start.
+    pub(crate) opening: Vec<&'static str>,
+    /// The exit code when init fails before there is a workload.
+    pub(crate) failed: u8,
+    /// The exit code of a workload that cannot be executed for this errno, if it counts as one that ran.
+    pub(crate) exec_failure: Option<fn(i32) -> u8>,
+    /// Whether orphans come to it when it isn't PID 1.
+    pub(crate) adopts: bool,
+    /// The signal that init itself gets when its parent ends.
+    pub(crate) own_death_signal: Option<i32>,
+    /// Signals that are not forwarded: they do to init what they do to any process.
+    pub(crate) own_signals: &'static [i32],
+    /// Whether a stop signal stops init too.
+    pub(crate) stops_too: bool,
+    /// Whether the workload gets every signal at its default and none blocked, whatever init was given.
+    pub(crate) clean_signals: bool,
+    /// Where the workload is put.
+    pub(crate) placement: Placement,
+    /// Whether a LISTEN_PID that names init shall name the workload.
+    pub(crate) listen_pid: bool,
+    /// Whether /proc shows init's memory and descriptors to others, stdin, stdout and stderr being those that it
+    /// was given.
+    pub(crate) is_open: bool,
+    /// Whether it stays in its working directory.
+    pub(crate) keeps_directory: bool,
+}
+
+/// Where the workload is put, among process groups and terminals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Where the terminal asks for it; see terminal.rs.
+    ByTerminal,
+    /// A process group of its own, in the foreground if init's was.
+    OwnGroup,
+    /// A session of its own, with the terminal that init gives up for it.
+    Session,
+    /// Init's own process group.
+    Callers,
 }
 
 impl Default for Settings {
@@ -65,6 +107,19 @@ impl Default for Settings {
             parent_death_signal: None,
             keep: None,
             verbosity: 0,
+            program: None,
+            opening: Vec::new(),
+            failed: exit::FAILED,
+            exec_failure: None,
+            adopts: true,
+            own_death_signal: None,
+            own_signals: &[],
+            stops_too: false,
+            clean_signals: false,
+            placement: Placement::ByTerminal,
+            listen_pid: false,
+            is_open: false,
+            keeps_directory: false,
         }
     }
 }
@@ -76,6 +131,15 @@ pub(crate) enum Request {
     Run(Box<Settings>),
     /// To print this.
     Print(&'static str),
+    /// To end with this code, having said this.
+    Quit {
+        /// Where.
+        stream: Stream,
+        /// What.
+        text: Vec<u8>,
+        /// With which exit code.
+        code: u8,
+    },
 }
 
 pub(crate) const USAGE: &str = "\

@@ -15,14 +15,15 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, pipe2, setgid, setgroups,
-    setpgid, setsid, setuid, tcsetpgrp,
+    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2, setgid,
+    setgroups, setpgid, setsid, setuid, tcsetpgrp,
 };
 
 use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
 use crate::parse::User;
+use crate::presets::{Moment, Tell};
 use crate::signals::{self, Received, SignalQueue};
 use crate::sys::{self, CStringArray};
 use crate::terminal_filter;
@@ -35,19 +36,18 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 /// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked;
 /// `signals` has those that came in.
 ///
-/// `terminal` is the sandbox's own, for a workload with a session of its own. While the exec takes its time, the end
-/// of `launcher`, if given, is looked out for.
+/// While the exec takes its time, the end of `launcher`, if given, is looked out for.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
 /// [`Error::LauncherGone`] come from here.
-pub fn spawn(
+pub(crate) fn spawn(
     workload: &Workload,
     signals: &SignalQueue,
-    terminal: Option<BorrowedFd<'_>>,
     launcher: Option<BorrowedFd<'_>>,
+    extra: &Extra<'_>,
 ) -> Result<(Pid, OwnedFd), Error> {
-    let program = Program::new(workload)?;
+    let mut program = Program::new(workload)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     let (hold, go) = match workload.group {
         Group::Callers => pipe2(OFlag::O_CLOEXEC).map(|(hold, go)| (Some(hold), Some(go))),
@@ -57,7 +57,16 @@ pub fn spawn(
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
             drop(go);
-            let Err(failure) = become_workload(workload, &program, hold, terminal);
+            extra.tell(Moment::Started(&program.name));
+            if extra.listen_pid {
+                program.environment =
+                    c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
+            }
+            let Err(failure) = become_workload(workload, &program, hold, extra);
+            if let (Some(exit_code), "exec") = (extra.exec_failure, failure.step.as_str()) {
+                extra.tell(Moment::NotExecuted(&failure.object, failure.errno));
+                std::process::exit(exit_code(failure.errno).into());
+            }
             let code = failure.code;
             if let Ok(frame) = Report::Failed(failure).encode() {
                 // Nobody is left to tell if this fails; the exit code says it once more.
@@ -124,6 +133,28 @@ fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Re
     }
 }
 
+/// What is done for a workload besides what every one gets.
+#[derive(Default)]
+pub(crate) struct Extra<'a> {
+    /// The sandbox's own terminal, for a workload that leads a session on it.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// Who is told what happens when init stands in for another program; in the new process too.
+    pub(crate) tell: Option<Tell<'a>>,
+    /// The exit code of the new process when the exec fails with this errno. With it, a workload that could not be
+    /// executed is one that ended.
+    pub(crate) exec_failure: Option<fn(i32) -> u8>,
+    /// Whether a LISTEN_PID that names init shall name the workload.
+    pub(crate) listen_pid: bool,
+}
+
+impl Extra<'_> {
+    fn tell(&self, moment: Moment<'_>) {
+        if let Some(tell) = self.tell {
+            (tell.0)(moment);
+        }
+    }
+}
+
 /// The command in the form that execve(2) takes, ready before the fork.
 struct Program {
     candidates: Vec<CString>,
@@ -183,7 +214,7 @@ fn become_workload(
     workload: &Workload,
     program: &Program,
     hold: Option<OwnedFd>,
-    terminal: Option<BorrowedFd<'_>>,
+    extra: &Extra<'_>,
 ) -> Result<Infallible, Failure> {
     let failed = |object: &str| {
         let object = OsString::from(object);
@@ -195,7 +226,12 @@ fn become_workload(
             errno: errno as i32,
         }
     };
-    join_group(workload.group, terminal).map_err(failed("process group"))?;
+    match (workload.group, extra.terminal) {
+        (Group::Session, Some(terminal)) => lead_session(terminal).map_err(failed("session"))?,
+        (Group::Session, None) => start_session(extra).map_err(failed("session"))?,
+        (Group::Own { foreground }, _) => lead_group(foreground).map_err(failed("process group"))?,
+        (Group::Callers, _) => {}
+    }
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
     sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
     if let Descriptors::Only(keep) = &workload.descriptors {
@@ -230,8 +266,7 @@ fn become_workload(
 
 /// A session of its own, with the sandbox's terminal as stdin, stdout and stderr; the caller's is not reachable any
 /// more, by /dev/tty neither.
-fn lead_session(terminal: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-    let terminal = terminal.ok_or(Errno::ENOTTY)?;
+fn lead_session(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
     setsid()?;
     sys::take_as_controlling(terminal)?;
     dup2_stdin(terminal)?;
@@ -239,12 +274,7 @@ fn lead_session(terminal: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     dup2_stderr(terminal)
 }
 
-fn join_group(group: Group, terminal: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-    let foreground = match group {
-        Group::Callers => return Ok(()),
-        Group::Session => return lead_session(terminal),
-        Group::Own { foreground } => foreground,
-    };
+fn lead_group(foreground: bool) -> Result<(), Errno> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     if foreground {
         // SIGTTOU is blocked, else this would stop us. A terminal that has been hung up or has changed hands
@@ -254,6 +284,25 @@ fn join_group(group: Group, terminal: Option<BorrowedFd<'_>>) -> Result<(), Errn
         }
     }
     Ok(())
+}
+
+/// A terminal that is still somebody else's is left to them.
+fn start_session(extra: &Extra<'_>) -> Result<(), Errno> {
+    setsid()?;
+    if let Err(errno) = sys::take_terminal() {
+        extra.tell(Moment::NoTerminal(errno as i32));
+    }
+    extra.tell(Moment::SessionStarted);
+    Ok(())
+}
+
+/// The environment, with LISTEN_PID being this process where it was its parent: whoever started init for a socket
+/// meant the workload; see sd_listen_fds(3).
+fn listen_pid(environment: &[OsString]) -> Vec<OsString> {
+    let meant = format!("LISTEN_PID={}", getppid());
+    let is_meant = |variable: &OsString| variable.as_bytes() == meant.as_bytes();
+    let ours = OsString::from(format!("LISTEN_PID={}", getpid()));
+    environment.iter().map(|v| if is_meant(v) { ours.clone() } else { v.clone() }).collect()
 }
 
 /// The groups first, while there is still the right to. A user who isn't root loses all capabilities by it.

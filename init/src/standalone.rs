@@ -2,68 +2,127 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, getpid, getsid};
 
 use crate::error::Error;
 use crate::event_loop::{Above, End, EventLoop, Running, Target};
 use crate::exit::Outcome;
 use crate::handoff::{Descriptors, Group, SignalState, Step, Workload};
 use crate::parse::{self, User};
-use crate::settings::{self, Request, Settings};
+use crate::presets::{self, Call, Moment, Program, Stream, Tell, Voice};
+use crate::settings::{self, Placement, Request, Settings};
 use crate::signals::SignalQueue;
+use crate::spawn::Extra;
 use crate::supervisor::Supervisor;
 use crate::terminal::Terminal;
 use crate::{exit, prepare_signals, setup, signals, spawn, sys};
 
 /// The whole program; returns its exit code.
-pub(crate) fn main(arguments: Vec<OsString>) -> u8 {
+pub(crate) fn main(program: Option<Program>, name: &OsStr, arguments: Vec<OsString>) -> u8 {
     // Before anything else: from here on no signal is lost, and none ends us.
     let mask = signals::block_all();
     let result = mask.map_err(|errno| Error::Own("signal mask", errno)).and_then(|mask| {
         let state = signals::callers_state(mask);
-        match settings::parse(arguments)? {
-            Request::Run(settings) => live(*settings, state),
-            Request::Print(text) => {
-                // It may be closed.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                Ok(0)
+        match read(program, name, arguments)? {
+            Request::Run(settings) => {
+                let (name, failed) = (settings.name, settings.failed);
+                Ok(live(*settings, state).unwrap_or_else(|error| report(name, failed, error)))
             }
+            Request::Print(text) => Ok(quit(Stream::Stdout, text.as_bytes(), 0)),
+            Request::Quit { stream, text, code } => Ok(quit(stream, &text, code)),
         }
     });
-    result.unwrap_or_else(|error| {
-        let failure = error.into_failure();
-        say(&format!("{}: {}: {}", failure.step, failure.object.display(), failure.reason()));
-        failure.code
-    })
+    result.unwrap_or_else(|error| report(crate::NAME, exit::FAILED, error))
 }
 
-/// One line on stderr, which may be closed.
+fn read(program: Option<Program>, name: &OsStr, arguments: Vec<OsString>) -> Result<Request, Error> {
+    let Some(program) = program else { return settings::parse(arguments) };
+    let variable = |key: &str| std::env::var_os(key);
+    let call = Call { name, arguments: &arguments, pid: std::process::id(), variable: &variable };
+    Ok(program.parse(&call))
+}
+
+fn quit(stream: Stream, text: &[u8], code: u8) -> u8 {
+    write(stream, text);
+    code
+}
+
+/// Says why there is no workload. `failed` stands for docs/exit-codes.md's 125.
+fn report(name: &str, failed: u8, error: Error) -> u8 {
+    let failure = error.into_failure();
+    say_as(name, &format!("{}: {}: {}", failure.step, failure.object.display(), failure.reason()));
+    if failure.code == exit::FAILED { failed } else { failure.code }
+}
+
+/// Either may be closed.
+fn write(stream: Stream, text: &[u8]) {
+    let _ = match stream {
+        Stream::Stdout => {
+            let mut stdout = std::io::stdout();
+            stdout.write_all(text).and_then(|()| stdout.flush())
+        }
+        Stream::Stderr => std::io::stderr().write_all(text),
+    };
+}
+
+/// One line on stderr.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}: {line}", crate::NAME);
+    say_as(crate::NAME, line);
+}
+
+fn say_as(name: &str, line: &str) {
+    write(Stream::Stderr, format!("{name}: {line}\n").as_bytes());
 }
 
 fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
-    start_log(settings.verbosity);
-    if getpid().as_raw() != 1 {
-        // Orphans come to us all the same; prctl(2), PR_SET_CHILD_SUBREAPER.
-        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(|errno| Error::Own("subreaper", errno))?;
+    let voice = settings.program.map(|program| Voice {
+        program,
+        verbosity: settings.verbosity,
+        init: std::process::id(),
+        names_orphans: settings.warn_reaped,
+        rewrites: settings.policy.rewrites,
+    });
+    let speak = |moment: Moment<'_>| {
+        if let Some(voice) = &voice {
+            let lines = presets::lines(voice, std::process::id(), moment);
+            lines.iter().for_each(|(stream, line)| write(*stream, line));
+        }
+    };
+    let tell = voice.is_some().then_some(Tell(&speak));
+    start_log(&settings);
+    settings.opening.iter().for_each(|line| speak(Moment::Opening(line)));
+    if let Some(signal) = settings.own_death_signal {
+        sys::prctl(libc::PR_SET_PDEATHSIG, signal.into())
+            .map_err(|errno| Error::Own("PR_SET_PDEATHSIG", errno))?;
     }
-    crate::become_unreadable()?;
-    let terminal = Terminal::of_caller();
+    adopt_orphans(&settings, &speak)?;
+    if !settings.is_open {
+        crate::become_unreadable()?;
+    }
+    let terminal = match settings.placement {
+        Placement::ByTerminal => Terminal::of_caller(),
+        Placement::OwnGroup => Terminal::of_caller().for_a_group_of_its_own(),
+        Placement::Callers => Terminal::of_caller().for_the_callers_group(),
+        Placement::Session => Terminal::for_a_session(),
+    };
+    let is_leader = settings.placement == Placement::Session && give_up_terminal(&speak);
+    let state = prepare_callers_signals(&settings, state)?;
     let signals = prepare_signals()?;
     let workload =
-        if settings.pause { None } else { Some(start(&settings, state, &signals, terminal.group())?) };
+        if settings.pause { None } else { Some(start(&settings, state, &signals, terminal.group(), tell)?) };
     let own =
         [Some(signals.as_fd()), terminal.as_fd(), workload.as_ref().map(|workload| workload.pidfd.as_fd())];
     let own = own.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
-    let_go(own, settings.quiet && !settings.warn_reaped && settings.verbosity == 0);
-    let outcome = look_after(&settings, &signals, terminal, workload);
+    let_go(own, &settings);
+    // The kernel tells the group of a session's leader that gives its terminal up.
+    let ignored_once = if is_leader { 1 << (libc::SIGHUP - 1) | 1 << (libc::SIGCONT - 1) } else { 0 };
+    let outcome = look_after(&settings, &signals, terminal, workload, ignored_once, tell);
     if let (Outcome::Killed(signal), false) = (outcome, settings.quiet) {
         let command =
             settings.command.first().map(|command| command.display().to_string()).unwrap_or_default();
@@ -78,18 +137,69 @@ fn look_after(
     signals: &SignalQueue,
     terminal: Terminal,
     workload: Option<Running>,
+    ignored_once: u64,
+    tell: Option<Tell<'_>>,
 ) -> Outcome {
     let supervisor = match &workload {
         Some(workload) => Supervisor::new(workload.pid.as_raw(), settings.policy, Instant::now()),
         None => Supervisor::pausing(settings.policy),
     };
+    let supervisor = supervisor.ignoring_once(ignored_once).stopping_too(settings.stops_too);
     let above = Above::Terminal(terminal);
-    let name_orphans = settings.warn_reaped.then_some(name_orphan as fn(Pid, &str, i32));
-    match (EventLoop { supervisor, signals, above, workload, name_orphans }).run() {
+    let is_own_message = settings.warn_reaped && settings.program.is_none();
+    let name_orphans = is_own_message.then_some(name_orphan as fn(Pid, &str, i32));
+    match (EventLoop { supervisor, signals, above, workload, name_orphans, tell }).run() {
         End::Workload(outcome) => outcome,
         // There is no launcher to be abandoned by.
         End::Abandoned => Outcome::Exited(exit::FAILED),
     }
+}
+
+/// Orphans come to PID 1, and to others that ask for it; prctl(2), PR_SET_CHILD_SUBREAPER.
+fn adopt_orphans(settings: &Settings, speak: &dyn Fn(Moment<'_>)) -> Result<(), Error> {
+    let is_init = getpid().as_raw() == 1;
+    if settings.adopts && !is_init {
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(|errno| Error::Own("subreaper", errno))?;
+    }
+    if settings.adopts {
+        speak(Moment::Adopts);
+    } else if !is_init && !sys::is_subreaper() {
+        speak(Moment::AdoptsNot);
+    }
+    Ok(())
+}
+
+/// So that the workload's session can take it. Returns whether this process was its session's leader.
+fn give_up_terminal(speak: &dyn Fn(Moment<'_>)) -> bool {
+    match sys::give_up_terminal() {
+        Ok(()) => {
+            let by_leader = getsid(None) == Ok(getpid());
+            speak(Moment::TerminalGivenUp { by_leader });
+            by_leader
+        }
+        Err(errno) => {
+            speak(Moment::TerminalKept(errno as i32));
+            false
+        }
+    }
+}
+
+/// Leaves init's own signals to do what they do, and returns what the workload shall have.
+fn prepare_callers_signals(settings: &Settings, state: SignalState) -> Result<SignalState, Error> {
+    let failed = |errno| Error::Own("signals", errno);
+    for signal in settings.own_signals.iter().filter(|signal| !sys::is_ignored(**signal)) {
+        // Rust's runtime has handlers for two of them.
+        sys::set_ignored(*signal, false).map_err(failed)?;
+    }
+    let own = settings.own_signals.iter().fold(0, |set, signal| set | 1_u64 << (signal - 1));
+    signals::set_mask(signals::ALL & !own).map_err(failed)?;
+    if !settings.clean_signals {
+        return Ok(state);
+    }
+    for signal in (1..=31).filter(|signal| sys::is_ignored(*signal)) {
+        sys::set_ignored(signal, false).map_err(failed)?;
+    }
+    Ok(SignalState::default())
 }
 
 fn start(
@@ -97,6 +207,7 @@ fn start(
     signals: SignalState,
     queue: &SignalQueue,
     group: Group,
+    tell: Option<Tell<'_>>,
 ) -> Result<Running, Error> {
     let user = settings.user.as_deref().map(user).transpose()?;
     if let Some(directory) = &settings.directory {
@@ -114,7 +225,9 @@ fn start(
         forbidden_capabilities: 0,
         drop_capabilities: false,
     };
-    let (pid, pidfd) = spawn::spawn(&workload, queue, None, None)?;
+    let extra =
+        Extra { terminal: None, tell, exec_failure: settings.exec_failure, listen_pid: settings.listen_pid };
+    let (pid, pidfd) = spawn::spawn(&workload, queue, None, &extra)?;
     // In a group that it shares with our caller, only the workload itself is meant.
     let target = match (settings.target, group) {
         (Target::Group, Group::Callers) => Target::Main,
@@ -146,7 +259,13 @@ fn variable(key: OsString, value: OsString) -> OsString {
 }
 
 /// Keeps nothing open that is the workload's, but stderr as long as there may be something to say.
-fn let_go(mut own: Vec<i32>, silent: bool) {
+fn let_go(mut own: Vec<i32>, settings: &Settings) {
+    let is_silent = settings.quiet && !settings.warn_reaped && settings.verbosity == 0;
+    let standard: &[i32] = match (settings.is_open, is_silent) {
+        (true, _) => &[],
+        (false, true) => &[0, 1, 2],
+        (false, false) => &[0, 1],
+    };
     own.sort_unstable();
     let mut first = 3;
     let mut result = Ok(());
@@ -156,11 +275,10 @@ fn let_go(mut own: Vec<i32>, silent: bool) {
         }
         first = fd + 1;
     }
-    let standard: &[i32] = if silent { &[0, 1, 2] } else { &[0, 1] };
     let result = result
         .and_then(|()| sys::close_range(first as u32, u32::MAX))
         .and_then(|()| sys::let_go_of(standard))
-        .and_then(|()| nix::unistd::chdir("/"));
+        .and_then(|()| if settings.keeps_directory { Ok(()) } else { nix::unistd::chdir("/") });
     if let Err(errno) = result {
         log::warn!("init: still holds what it inherited: {}", errno.desc());
     }
@@ -176,14 +294,17 @@ fn name_orphan(pid: Pid, command: &str, status: i32) {
 }
 
 /// On stderr, with -v. No variable asks for it: an image's environment is the workload's.
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => log::LevelFilter::Warn,
-        1 => log::LevelFilter::Debug,
-        _ => log::LevelFilter::Trace,
+fn start_log(settings: &Settings) {
+    let level = match (settings.program, settings.verbosity) {
+        // Its messages are another program's.
+        (Some(_), _) => log::LevelFilter::Error,
+        (None, 0) => log::LevelFilter::Warn,
+        (None, 1) => log::LevelFilter::Debug,
+        (None, _) => log::LevelFilter::Trace,
     };
+    let name = settings.name;
     env_logger::Builder::new()
         .filter_level(level)
-        .format(|f, record| writeln!(f, "{}: {}", crate::NAME, record.args()))
+        .format(move |f, record| writeln!(f, "{name}: {}", record.args()))
         .init();
 }

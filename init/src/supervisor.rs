@@ -50,6 +50,8 @@ pub enum Leftovers {
     WaitFor,
     /// They are left as they are.
     Leave,
+    /// The workload's process group gets SIGTERM, and they are left.
+    Tell,
 }
 
 /// What is sent on for each signal: another one, or none.
@@ -108,6 +110,8 @@ pub enum Action {
     Forward(Received),
     /// Send this signal to every process but init.
     SignalEveryone(i32),
+    /// Stop, until somebody sends SIGCONT.
+    StopSelf,
     /// Tell the launcher that this signal stopped the workload.
     ReportStopped(i32),
     /// End with this outcome.
@@ -134,6 +138,10 @@ pub struct Supervisor {
     /// When SIGTERM has had its time.
     kill_at: Option<Instant>,
     timed_out: bool,
+    /// Signals whose next one is not forwarded: bit n-1 stands for signal n.
+    ignored_once: u64,
+    /// Whether a stop signal stops init too.
+    stops_too: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +165,24 @@ impl Supervisor {
             timeout_at,
             kill_at: None,
             timed_out: false,
+            ignored_once: 0,
+            stops_too: false,
         }
+    }
+
+    /// The same, but the next of each of these signals (bit n-1 stands for signal n) is ignored.
+    pub fn ignoring_once(self, signals: u64) -> Self {
+        Self { ignored_once: signals, ..self }
+    }
+
+    /// The same, but a stop signal stops init too when it has been forwarded.
+    pub fn stopping_too(self, stops_too: bool) -> Self {
+        Self { stops_too, ..self }
+    }
+
+    /// Whether this is a signal that is ignored once.
+    pub fn ignores_once(&self, number: i32) -> bool {
+        self.ignored_once & bit(number) != 0
     }
 
     /// Looks after nobody, until it is asked to stop.
@@ -175,9 +200,15 @@ impl Supervisor {
     pub fn handle(&mut self, event: Event, now: Instant) -> Actions {
         match (event, self.phase) {
             (Event::LauncherGone, _) => [Some(Action::Abandon), None, None],
+            (Event::Signal(signal), Phase::Running) if self.ignores_once(signal.number) => {
+                self.ignored_once &= !bit(signal.number);
+                NOTHING
+            }
             // SIGCHLD is our own.
             (Event::Signal(signal), Phase::Running) if signal.number != libc::SIGCHLD => {
-                self.forward(signal, now)
+                let [forward, ..] = self.forward(signal, now);
+                let stop = (self.stops_too && STOPS.contains(&signal.number)).then_some(Action::StopSelf);
+                [forward, stop, None]
             }
             // The workload can't be told any more. Whoever asks to stop now has waited long enough.
             (Event::Signal(signal), Phase::Ending(_)) if asks_to_stop(signal) => {
@@ -231,6 +262,11 @@ impl Supervisor {
             Leftovers::End => self.terminate(now),
             Leftovers::WaitFor => NOTHING,
             Leftovers::Leave => [Some(Action::Finish(outcome)), None, None],
+            Leftovers::Tell => {
+                let term = Received { number: libc::SIGTERM, code: libc::SI_USER, sender: 0, value: None };
+                let term = self.policy.rewrites.of(term.number).map(|number| Received { number, ..term });
+                [term.map(Action::Forward), Some(Action::Finish(outcome)), None]
+            }
         }
     }
 
@@ -265,6 +301,13 @@ impl Supervisor {
         self.kill_at = None;
         [Some(Action::SignalEveryone(libc::SIGKILL)), None, None]
     }
+}
+
+/// What a terminal stops a process with.
+const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+fn bit(number: i32) -> u64 {
+    u32::try_from(number - 1).ok().and_then(|n| 1_u64.checked_shl(n)).unwrap_or(0)
 }
 
 fn asks_to_stop(signal: Received) -> bool {
@@ -442,6 +485,42 @@ mod tests {
     fn those_who_are_left_are_not_touched() {
         let with = Policy { leftovers: Leftovers::Leave, ..policy() };
         assert_eq!(life(with, &[exited(WORKLOAD, 3)]), [[Action::Finish(Outcome::Exited(3))]]);
+    }
+
+    #[test]
+    fn the_group_is_told_of_the_end_with_what_sigterm_is_rewritten_to() {
+        let finish = Action::Finish(Outcome::Exited(3));
+        let with = Policy { leftovers: Leftovers::Tell, ..policy() };
+        let told = vec![Action::Forward(sent(libc::SIGTERM)), finish];
+        assert_eq!(life(with, &[exited(WORKLOAD, 3)]), [told]);
+        let mut rewrites = Rewrites::default();
+        rewrites.set(libc::SIGTERM, 0);
+        assert_eq!(life(Policy { rewrites, ..with }, &[exited(WORKLOAD, 3)]), [[finish]]);
+    }
+
+    #[test]
+    fn the_first_of_a_signal_can_be_ignored() {
+        let now = Instant::now();
+        let mut supervisor = Supervisor::new(WORKLOAD, policy(), now).ignoring_once(bit(libc::SIGHUP));
+        let hup = sent(libc::SIGHUP);
+        assert!(supervisor.ignores_once(libc::SIGHUP) && !supervisor.ignores_once(libc::SIGCONT));
+        assert_eq!(supervisor.handle(Event::Signal(hup), now), NOTHING);
+        assert_eq!(supervisor.handle(Event::Signal(hup), now)[0], Some(Action::Forward(hup)));
+    }
+
+    #[test]
+    fn a_stop_signal_stops_init_too_where_it_is_asked_for() {
+        let now = Instant::now();
+        let mut rewrites = Rewrites::default();
+        rewrites.set(libc::SIGTSTP, libc::SIGSTOP);
+        let with = Policy { rewrites, ..policy() };
+        let mut supervisor = Supervisor::new(WORKLOAD, with, now).stopping_too(true);
+        let mut after = |number| supervisor.handle(Event::Signal(sent(number)), now);
+        let forward = |number| Some(Action::Forward(sent(number)));
+        let stop = Some(Action::StopSelf);
+        assert_eq!(after(libc::SIGTSTP), [forward(libc::SIGSTOP), stop, None]);
+        assert_eq!(after(libc::SIGTTIN), [forward(libc::SIGTTIN), stop, None]);
+        assert_eq!(after(libc::SIGTERM), [forward(libc::SIGTERM), None, None]);
     }
 
     #[test]

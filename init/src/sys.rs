@@ -93,6 +93,32 @@ pub fn sigpipe_came_ignored() -> bool {
     SIGPIPE_CAME_IGNORED.load(Ordering::Relaxed)
 }
 
+/// Gives the controlling terminal up, if it is stdin. See ioctl_tty(2), TIOCNOTTY.
+///
+/// # Errors
+/// ENOTTY: stdin is not the controlling terminal.
+pub fn give_up_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCNOTTY takes no argument.
+    Errno::result(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
+}
+
+/// Makes stdin the controlling terminal of this session. See ioctl_tty(2), TIOCSCTTY.
+///
+/// # Errors
+/// ENOTTY: stdin is no terminal. EPERM: it is another session's.
+pub fn take_terminal() -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number: 0, not to take it from another session.
+    Errno::result(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Whether this process adopts orphans. See prctl(2), PR_GET_CHILD_SUBREAPER.
+pub fn is_subreaper() -> bool {
+    let mut is: c_int = 0;
+    // SAFETY: the pointer is to a live c_int.
+    let result = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut is) };
+    result == 0 && is != 0
+}
+
 /// Takes ownership of a descriptor that the process that executed this program left for it.
 ///
 /// # Errors

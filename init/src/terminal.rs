@@ -52,6 +52,24 @@ impl Terminal {
         Self { group: Group::Session, ..Self::of_caller() }
     }
 
+    /// The same, but the workload shall be in a group of its own in any case: in the foreground if stdin is the
+    /// terminal and its foreground is ours.
+    pub(crate) fn for_a_group_of_its_own(self) -> Self {
+        let stdin = std::io::stdin();
+        let foreground = stdin.is_terminal() && tcgetpgrp(&stdin) == Ok(getpgrp());
+        Self { group: Group::Own { foreground }, ..self }
+    }
+
+    /// The same, but the workload shall be in the group that it finds itself in.
+    pub(crate) fn for_the_callers_group(self) -> Self {
+        Self { group: Group::Callers, ..self }
+    }
+
+    /// None: the workload shall have a session of its own, and the terminal in it.
+    pub(crate) fn for_a_session() -> Self {
+        Self { terminal: None, group: Group::Session }
+    }
+
     /// The terminal, if there is one.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.terminal.as_ref().map(AsFd::as_fd)
@@ -76,10 +94,7 @@ impl Terminal {
     pub fn stop_too(&self, signal: i32) {
         log::debug!("workload stopped by {}", signals::name(signal));
         if self.terminal.is_some() {
-            // SIGSTOP cannot be blocked. A PID 1 is deaf to its own, as it should be.
-            if let Err(error) = signal_hook::low_level::raise(libc::SIGSTOP) {
-                log::warn!("terminal: not stopped: {error}");
-            }
+            stop();
         }
     }
 
@@ -106,6 +121,14 @@ impl Terminal {
                 log::debug!("terminal: not taken back: {}", errno.desc());
             }
         }
+    }
+}
+
+/// Stops this process, and returns when it has been continued.
+pub(crate) fn stop() {
+    // SIGSTOP cannot be blocked. A PID 1 is deaf to its own, as it should be.
+    if let Err(error) = signal_hook::low_level::raise(libc::SIGSTOP) {
+        log::warn!("terminal: not stopped: {error}");
     }
 }
 

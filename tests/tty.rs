@@ -1,0 +1,651 @@
+//! On a terminal, with an interactive shell inside: `launch`, `launch --tty` and `launch-init` each hand it on as if
+//! they were not there; and what is inside cannot type into the terminal outside.
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+use support::{
+    Caller, DEADLINE, Running, Talk, callers, code, code_and_stderr, marker, processes_with, program,
+    public_folder, run, stdout_of, text, until,
+};
+use tempfile::TempDir;
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
+
+/// A link by which the program is init alone.
+static INIT: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = public_folder();
+    std::os::unix::fs::symlink(program(), folder.path().join("launch-init")).expect("symlink");
+    folder
+});
+
+/// What stands between the terminal and the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `launch --`
+    Launch,
+    /// `launch --tty --`
+    Tty,
+    /// `launch-init --`
+    Init,
+}
+
+const WAYS: [Way; 3] = [Way::Launch, Way::Tty, Way::Init];
+
+impl Way {
+    /// `BEFORE… launch … -- COMMAND…`
+    fn words(self, before: &[&str], command: &[&str]) -> Vec<String> {
+        let init = INIT.path().join("launch-init").display().to_string();
+        let program = program().display().to_string();
+        let program: &[&str] = match self {
+            Way::Launch => &[&program, "--"],
+            Way::Tty => &[&program, "--tty", "--"],
+            Way::Init => &[&init, "--"],
+        };
+        [before, program, command].concat().into_iter().map(String::from).collect()
+    }
+}
+
+/// A real interactive shell. Its prompt is `inside> `, by the environment.
+const SHELL: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];
+
+/// A program that leads a session on a terminal of its own.
+struct Session {
+    running: Running,
+    /// Our side of the terminal: the keyboard and the screen.
+    terminal: File,
+    /// The other side's name.
+    name: String,
+    /// What was written and not yet looked at.
+    unseen: String,
+    marker: String,
+}
+
+impl Session {
+    /// `PROGRAM ARGUMENTS…` as this caller, on a terminal of 40 lines by 100 columns that does not echo.
+    #[track_caller]
+    fn start(caller: Caller, words: &[impl AsRef<str>]) -> Self {
+        let (terminal, other, name) = terminal();
+        let marker = marker(&format!("tty{name}"));
+        let words = words.iter().map(AsRef::as_ref);
+        let script = "stty -echo rows 40 cols 100; exec \"$@\"";
+        let mut command = caller.command("setsid");
+        command.args(["--ctty", "sh", "-c", script, "sh"]).args(words).current_dir("/");
+        let copy = || other.try_clone().expect("dup");
+        command.stdin(copy()).stdout(copy()).stderr(copy());
+        command.env("PS1", "inside> ").env("TERM", "dumb").env("INPUTRC", "/dev/null").env("TEST", &marker);
+        command.env_remove("LAUNCH_LOG").env_remove("HISTFILE").env("HOME", "/");
+        let running = Running::start(&mut command);
+        // The end is seen when nobody has it open.
+        drop((command, other));
+        Self { running, terminal, name, unseen: String::new(), marker }
+    }
+
+    /// An interactive shell by this way, at its prompt.
+    #[track_caller]
+    fn shell(caller: Caller, way: Way) -> Self {
+        let mut session = Self::start(caller, &way.words(&[], &SHELL));
+        session.shows("inside> ");
+        session
+    }
+
+    #[track_caller]
+    fn types(&mut self, keys: &str) {
+        self.terminal.write_all(keys.as_bytes()).expect("write to the terminal");
+    }
+
+    /// What is written next; none at the end.
+    #[track_caller]
+    fn reads(&mut self) -> Option<String> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).expect("a timeout");
+            match poll(&mut [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) => panic!("nothing more on the screen before the deadline, but {:?}", self.unseen),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => panic!("poll: {errno}"),
+            }
+        }
+        let mut buffer = [0; 4096];
+        match self.terminal.read(&mut buffer) {
+            Ok(length @ 1..) => Some(text(&buffer[..length])),
+            // EIO, once nobody has the other side open.
+            Ok(0) | Err(_) => None,
+        }
+    }
+
+    /// Waits until this is on the screen; returns what stood before it.
+    #[track_caller]
+    fn shows(&mut self, expected: &str) -> String {
+        loop {
+            if let Some((before, rest)) = self.unseen.split_once(expected) {
+                let (before, rest) = (before.to_owned(), rest.to_owned());
+                self.unseen = rest;
+                return before;
+            }
+            match self.reads() {
+                Some(chunk) => self.unseen.push_str(&chunk),
+                None => panic!("ended without showing {expected:?}, but {:?}", self.unseen),
+            }
+        }
+    }
+
+    /// Waits for the end; returns what was still written, and the status. Nobody is left.
+    #[track_caller]
+    fn ends(mut self) -> (String, ExitStatus) {
+        while let Some(chunk) = self.reads() {
+            self.unseen.push_str(&chunk);
+        }
+        let status = self.running.wait();
+        assert_eq!(processes_with(&self.marker), []);
+        (std::mem::take(&mut self.unseen), status)
+    }
+
+    /// `stty ARGUMENTS…` of the terminal, by a process that has nothing to do with the session.
+    #[track_caller]
+    fn stty(&self, arguments: &[&str]) -> String {
+        stdout_of(Command::new("stty").args(["-F", &self.name]).args(arguments))
+    }
+
+    /// Whether it is raw: it makes no lines, no echo and no signals of what is typed.
+    #[track_caller]
+    fn is_raw(&self) -> bool {
+        let settings = self.stty(&["-a"]);
+        let has = |setting: &str| settings.split([' ', '\n', ';']).any(|word| word == setting);
+        let raw = ["-icanon", "-isig", "-opost", "-icrnl"].map(has);
+        let cooked = ["icanon", "isig", "opost", "icrnl"].map(has);
+        assert!(raw.iter().zip(cooked).all(|(raw, cooked)| *raw != cooked), "{settings}");
+        // Whole, in between only for the time of one call.
+        raw == [true; 4]
+    }
+
+    #[track_caller]
+    fn until_raw(&self, raw: bool) {
+        until("the terminal's mode has changed", || (self.is_raw() == raw).then_some(()));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for pid in processes_with(&self.marker) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Both sides of a new terminal, and the name of the other. No other program that this one starts meanwhile inherits
+/// them, as with openpty(3). It is not /dev/pts/0: that is the name of a first terminal inside.
+fn terminal() -> (File, File, String) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let new = || {
+        let ours = posix_openpt(flags).expect("posix_openpt");
+        grantpt(&ours).expect("grantpt");
+        unlockpt(&ours).expect("unlockpt");
+        let name = ptsname_r(&ours).expect("ptsname");
+        (ours, name)
+    };
+    let (mut ours, mut name) = new();
+    while name == "/dev/pts/0" {
+        let (another, its_name) = new();
+        // The first one keeps its number until here.
+        (ours, name) = (another, its_name);
+    }
+    let other = open(name.as_str(), flags, Mode::empty()).expect("open the terminal");
+    (OwnedFd::from(ours).into(), other.into(), name)
+}
+
+/// Every way, by every caller.
+fn each(mut test: impl FnMut(Caller, Way)) {
+    for caller in callers() {
+        WAYS.into_iter().for_each(|way| test(caller, way));
+    }
+}
+
+/// A job that is in the foreground by the time it shows `on 2.`; what is typed for it does not have that text.
+const SLEEP: &str = "sh -c 'echo on $((1+1)).; exec sleep 100'\n";
+const CAT: &str = "sh -c 'echo on $((1+1)).; exec cat'\n";
+
+/// Leaves an interactive shell whose last command succeeded.
+#[track_caller]
+fn leaves(mut session: Session) {
+    session.types("exit 7\n");
+    let (_, status) = session.ends();
+    assert_eq!(code(status), 7);
+}
+
+#[test]
+fn at_the_prompt_of_a_shell_ctrl_c_drops_the_line_and_nothing_else() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        session.types("echo never $((1+1)).");
+        session.types(CTRL_C);
+        session.shows("inside> ");
+        session.types("echo code $?.$((2+3)).\n");
+        let before = session.shows("code 130.5.");
+        assert!(!before.contains("never 2."), "{before}");
+        leaves(session);
+    });
+}
+
+#[test]
+fn ctrl_c_ends_the_shells_job_and_not_the_shell() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        session.types(SLEEP);
+        session.shows("on 2.");
+        session.types(CTRL_C);
+        session.shows("inside> ");
+        session.types("echo code $?.$((2+3)).\n");
+        session.shows("code 130.5.");
+        leaves(session);
+    });
+}
+
+#[test]
+fn ctrl_z_stops_the_shells_job_and_fg_and_bg_go_on_with_it() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        session.types(SLEEP);
+        session.shows("on 2.");
+        session.types(CTRL_Z);
+        session.shows("Stopped");
+        session.shows("inside> ");
+        session.types("echo stopped $(jobs -s | wc -l) running $(jobs -r | wc -l).\n");
+        session.shows("stopped 1 running 0.");
+        session.types("bg\n");
+        session.shows("inside> ");
+        session.types("echo stopped $(jobs -s | wc -l) running $(jobs -r | wc -l).\n");
+        session.shows("stopped 0 running 1.");
+        session.types("fg\n");
+        // Until then the shell is, and would drop what is typed.
+        until("the job is in the foreground", || has_foreground(&session.marker, "sleep 100"));
+        session.types(CTRL_C);
+        session.shows("inside> ");
+        session.types("echo code $?.$((2+4)).\n");
+        session.shows("code 130.6.");
+        leaves(session);
+    });
+}
+
+/// Whether one of these processes with this command line is in the foreground of its terminal.
+fn has_foreground(marker: &str, command_line: &str) -> Option<()> {
+    processes_with(marker)
+        .into_iter()
+        .any(|pid| {
+            let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            // ppid, pgrp, session, tty_nr, tpgid behind the state; see proc(5).
+            let stat = read("stat");
+            let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            read("cmdline").replace('\0', " ").trim_end() == command_line
+                && fields.len() > 5
+                && fields[2] == fields[5]
+        })
+        .then_some(())
+}
+
+#[test]
+fn a_job_that_reads_goes_on_reading_after_ctrl_z_and_fg() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        session.types(CAT);
+        session.shows("on 2.");
+        session.types("one\n");
+        session.shows("one\r\n");
+        session.types(CTRL_Z);
+        session.shows("Stopped");
+        session.shows("inside> ");
+        session.types("fg\n");
+        session.shows("exec cat");
+        session.types("two\n");
+        session.shows("two\r\n");
+        session.types(CTRL_D);
+        session.shows("inside> ");
+        session.types("echo code $?.$((2+3)).\n");
+        session.shows("code 0.5.");
+        leaves(session);
+    });
+}
+
+#[test]
+fn the_window_has_the_same_size_inside_and_a_change_is_told() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        session.types("stty size\n");
+        session.shows("40 100\r\n");
+        session.types(
+            "sh -c 'trap \"stty size; exit\" WINCH; echo on $((1+1)).; while :; do sleep 100 & wait; done'\n",
+        );
+        session.shows("on 2.");
+        session.stty(&["rows", "33", "cols", "77"]);
+        session.shows("33 77\r\n");
+        session.shows("inside> ");
+        leaves(session);
+    });
+}
+
+#[test]
+fn when_the_terminal_hangs_up_everything_inside_ends() {
+    each(|caller, way| {
+        let mut session = Session::shell(caller, way);
+        // One in the background, one in another session, one in the foreground.
+        session.types("sleep 100 & setsid sleep 100 &\n");
+        session.shows("inside> ");
+        session.types(SLEEP);
+        session.shows("on 2.");
+        assert!(processes_with(&session.marker).len() >= 5);
+        let Session { terminal, running, marker, .. } = &mut session;
+        // Closes our side: the terminal is gone.
+        *terminal = File::open("/dev/null").expect("/dev/null");
+        let status = running.wait();
+        // The shell dies of the SIGHUP that it gets.
+        assert_eq!(code(status), 129, "{way:?}");
+        assert_eq!(processes_with(marker), [], "{way:?}");
+    });
+}
+
+#[test]
+fn launch_init_stops_with_its_workload_and_the_calling_shells_fg_and_bg_go_on_with_both() {
+    for caller in callers() {
+        let mut session = Session::start(caller, &SHELL);
+        session.shows("inside> ");
+        let init = Way::Init.words(&[], &[]).join(" ");
+        // It counts how often it is continued.
+        let script = "n=0; trap 'n=$((n+1)); echo continued $n.' CONT; echo on $((1+1)).; \
+                      while :; do sleep 100 & wait; done";
+        session.types(&format!("{init} bash -c \"{}\"\n", script.replace('$', "\\$")));
+        session.shows("on 2.");
+        for n in 1..=3 {
+            session.types(CTRL_Z);
+            session.shows("Stopped");
+            session.shows("inside> ");
+            session.types("echo stopped $(jobs -s | wc -l).\n");
+            session.shows("stopped 1.");
+            session.types(if n == 2 { "bg\n" } else { "fg\n" });
+            session.shows(&format!("continued {n}."));
+            if n == 2 {
+                session.types("echo running $(jobs -r | wc -l).\n");
+                session.shows("running 1.");
+                session.types("fg\n");
+                session.shows("continued");
+            }
+        }
+        session.types(CTRL_C);
+        session.shows("inside> ");
+        session.types("echo code $?.$((2+3)).\n");
+        session.shows("code 130.5.");
+        leaves(session);
+    }
+}
+
+/// `launch --tty -- COMMAND…` on a terminal.
+fn tty(caller: Caller, command: &[&str]) -> Session {
+    Session::start(caller, &Way::Tty.words(&[], command))
+}
+
+#[test]
+fn with_tty_the_terminal_is_raw_while_it_runs_and_as_before_afterwards() {
+    for caller in callers() {
+        for (end, expected) in [("exit 7", 7), ("kill -9 $$", 137), ("setsid sleep 100 & exit 0", 0)] {
+            // The shell around it leads the session, and keeps the terminal in use.
+            let script = "stty -g; \"$@\"; echo code $?.; stty -g";
+            let inside = format!("echo on.; read line; {end}");
+            let words = Way::Tty.words(&["sh", "-c", script, "sh"], &["sh", "-c", &inside]);
+            let mut session = Session::start(caller, &words);
+            let before = session.shows("\r\n");
+            session.shows("on.");
+            assert!(session.is_raw());
+            session.types("\r");
+            session.shows(&format!("code {expected}.\r\n"));
+            assert_eq!(session.shows("\r\n"), before);
+            assert_eq!(code(session.ends().1), 0);
+        }
+    }
+}
+
+#[test]
+fn with_tty_the_terminal_is_as_before_when_nothing_could_be_run() {
+    for caller in callers() {
+        for (command, expected) in [("/nowhere", 127), ("/", 126)] {
+            let script = "stty -g; \"$@\" 2>/dev/null; echo code $?.; stty -g";
+            let words = Way::Tty.words(&["sh", "-c", script, "sh"], &[command]);
+            let mut session = Session::start(caller, &words);
+            let before = session.shows("\r\n");
+            session.shows(&format!("code {expected}.\r\n"));
+            assert_eq!(session.shows("\r\n"), before);
+            assert_eq!(code(session.ends().1), 0);
+        }
+    }
+}
+
+#[test]
+fn with_tty_the_terminal_is_as_before_when_a_signal_to_the_launcher_ended_it() {
+    for caller in callers() {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1] {
+            let mut session = tty(caller, &["sh", "-c", "ulimit -c 0; echo on.; exec sleep 100"]);
+            // Keeps the terminal in use.
+            let _other = File::open(&session.name).expect("the terminal");
+            session.shows("on.");
+            assert!(session.is_raw());
+            session.running.signal(signal);
+            assert_eq!(code(session.running.wait()), 128 + signal as i32);
+            assert!(!session.is_raw(), "{signal}");
+        }
+    }
+}
+
+#[test]
+fn with_tty_the_terminal_is_as_before_while_the_workload_is_stopped_and_raw_when_it_goes_on() {
+    for caller in callers() {
+        let mut session =
+            tty(caller, &["sh", "-c", "echo on.; kill -STOP $$; echo goes on.; read line; exit 3"]);
+        session.shows("on.");
+        let launcher = session.running.pid();
+        let stat = || fs::read_to_string(format!("/proc/{launcher}/stat")).expect("stat");
+        until("the launcher is stopped", || stat().rsplit_once(')')?.1.starts_with(" T").then_some(()));
+        assert!(!session.is_raw());
+        session.running.signal(Signal::SIGCONT);
+        session.shows("goes on.");
+        session.until_raw(true);
+        session.types("\r");
+        let (_, status) = session.ends();
+        assert_eq!(code(status), 3);
+    }
+}
+
+#[test]
+fn with_tty_the_terminal_outside_is_not_there_inside() {
+    for caller in callers() {
+        // The terminal of this process (proc(5), stat, tty_nr), the names of all, and what it has open.
+        let script = "set -- $(cat /proc/$$/stat); echo $7; tty; echo $(ls /dev/pts); \
+                      echo $(for fd in /proc/$$/fd/*; do readlink $fd; done | grep -v ^/proc | sort -u); \
+                      [ -e NAME ] && echo there; echo to the terminal >/dev/tty; exit 0"
+            .to_owned();
+        let mut session = Session::start(caller, &["sh"]);
+        let script = script.replace("NAME", &session.name);
+        session.types(&format!("{} sh -c '{}'; exit\n", Way::Tty.words(&[], &[]).join(" "), script));
+        let (shown, status) = session.ends();
+        let shown = shown.trim_start_matches(['$', '#', ' ']);
+        // Major number 136, minor number 0: the first terminal of a devpts instance.
+        assert_eq!(
+            shown,
+            format!("{}\r\n/dev/pts/0\r\n0 ptmx\r\n/dev/pts/0\r\nto the terminal\r\n", 136 << 8)
+        );
+        assert_eq!(code(status), 0);
+    }
+}
+
+#[test]
+fn with_tty_what_is_typed_into_the_terminal_inside_does_not_come_out_of_the_one_outside() {
+    for caller in callers() {
+        // A shell outside reads what is left on the terminal.
+        let mut session = Session::start(caller, &["sh"]);
+        let inject = "for (split //, \"echo injected\\n\") { ioctl(STDIN, 0x5412, $_) }";
+        session.types(&format!(
+            "{} perl -e '{inject}'; echo next $((1+1)).; exit 5\n",
+            Way::Tty.words(&[], &[]).join(" ")
+        ));
+        session.shows("next 2.");
+        let (rest, status) = session.ends();
+        assert!(!rest.contains("injected"), "{rest}");
+        assert_eq!(code(status), 5);
+    }
+}
+
+#[test]
+fn with_tty_a_pipe_may_be_stdin_and_stdout() {
+    for caller in callers() {
+        let inside =
+            "stty -echo; echo ready; while read -r line; do echo \"got $line\"; done; echo end; exit 4";
+        let mut talk = Talk::start(&mut caller.launch(["--tty", "--", "sh", "-c", inside]));
+        assert_eq!(talk.hear().as_deref(), Some("ready\r"));
+        talk.say("one");
+        assert_eq!(talk.hear().as_deref(), Some("got one\r"));
+        talk.say("two");
+        assert_eq!(talk.hear().as_deref(), Some("got two\r"));
+        // The end of the pipe is the end of the terminal's input.
+        let (lines, status) = talk.end();
+        assert_eq!((lines, code(status)), (vec!["end\r".to_owned()], 4));
+    }
+}
+
+/// 1 MiB in which every byte occurs.
+fn megabyte() -> Vec<u8> {
+    (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[test]
+fn with_tty_a_megabyte_comes_through_both_ways_unharmed() {
+    for caller in callers() {
+        let inside = "stty raw -echo; echo ready; exec head -c 1048576";
+        let mut command = caller.launch(["--tty", "--", "sh", "-c", inside]);
+        let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut stdin = running.child().stdin.take().expect("stdin");
+        let mut stdout = running.child().stdout.take().expect("stdout");
+        let (done, back) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut ready = [0; 6];
+            stdout.read_exact(&mut ready).expect("read");
+            done.send(ready.to_vec()).expect("send");
+            let mut all = Vec::new();
+            stdout.read_to_end(&mut all).expect("read");
+            done.send(all)
+        });
+        assert_eq!(back.recv_timeout(DEADLINE).expect("ready"), b"ready\n");
+        let sent = megabyte();
+        let copy = sent.clone();
+        // It stays open: its end would be a byte more.
+        let writer = std::thread::spawn(move || stdin.write_all(&copy).map(|()| stdin));
+        let came = back.recv_timeout(DEADLINE).expect("all of it before the deadline");
+        assert!(came == sent, "{} bytes, of which {} differ", came.len(), differing(&came, &sent));
+        assert_eq!(code(running.wait()), 0);
+        writer.join().expect("the writer").expect("write");
+    }
+}
+
+fn differing(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).filter(|(a, b)| a != b).count()
+}
+
+#[test]
+fn with_tty_a_megabyte_of_lines_arrives_with_carriage_returns_and_to_the_last_byte() {
+    for caller in callers() {
+        // 150,000 lines of 6 digits; the workload ends at once behind them.
+        let output = run(&mut caller.launch(["--tty", "--", "seq", "100000", "249999"]));
+        let expected: String = (100_000..250_000).map(|n| format!("{n}\r\n")).collect();
+        assert!(text(&output.stdout) == expected, "{} bytes", output.stdout.len());
+        assert_eq!(code(output.status), 0);
+    }
+}
+
+#[test]
+fn with_tty_the_exit_codes_are_the_same() {
+    for caller in callers() {
+        for (script, expected) in
+            [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill $$", 143)]
+        {
+            let output = run(&mut caller.launch(["--tty", "--", "sh", "-c", script]));
+            assert_eq!(code(output.status), expected, "{script}");
+            assert_eq!(
+                (text(&output.stdout), text(&output.stderr)),
+                (String::new(), String::new()),
+                "{script}"
+            );
+        }
+        for (arguments, expected, line) in [
+            (&["--tty", "--", "/nowhere"][..], 127, "launch: exec: /nowhere: No such file or directory\n"),
+            (&["--tty", "--", "/"], 126, "launch: exec: /: Permission denied\n"),
+        ] {
+            assert_eq!(code_and_stderr(&mut caller.launch(arguments)), (expected, line.into()));
+        }
+        let output = run(&mut caller.launch(["--tty", "--timeout", "200ms", "--", "sleep", "100"]));
+        assert_eq!(code(output.status), 124);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const IOCTL: u32 = 16;
+#[cfg(target_arch = "aarch64")]
+const IOCTL: u32 = 29;
+
+/// Types `x` by TIOCSTI and pastes by TIOCLINUX, each by number and with high bits that the kernel looks not at;
+/// writes the errno of each, 0 for none.
+fn typing() -> String {
+    format!(
+        "for my $request (0x5412, 0x541c) {{ my $x = \"x\"; \
+         $! = 0; ioctl(STDIN, $request, $x); print $!+0, \" \"; \
+         for my $high (0, 1 << 32, 0xdead << 40) {{ $! = 0; syscall({IOCTL}, 0, $high | $request, $x); print $!+0, \" \"; }} }} \
+         print \"all.\\n\";"
+    )
+}
+
+#[test]
+fn under_launch_nobody_types_into_the_shared_terminal() {
+    for caller in callers() {
+        let outside = {
+            let mut session = Session::start(caller, &["perl", "-e", &typing()]);
+            session.shows("all.")
+        };
+        let eperm = libc::EPERM.to_string();
+        // EIO where dev.tty.legacy_tiocsti is 0; ENOTTY, since it is no console.
+        assert!(!outside.split_whitespace().any(|errno| errno == eperm), "{outside}");
+        for (options, program) in [(&[][..], "perl"), (&["--keep-id"], "perl")] {
+            let mut words = vec![support::program().display().to_string()];
+            words.extend(options.iter().chain(&["--", program, "-e", &typing()]).map(ToString::to_string));
+            let mut session = Session::start(caller, &words);
+            assert_eq!(session.shows("all."), format!("{eperm} ").repeat(8));
+            let (_, status) = session.ends();
+            assert_eq!((code(status), status.signal()), (0, None));
+        }
+    }
+}
+
+#[test]
+fn what_is_forbidden_on_the_terminal_stays_so_for_those_whom_the_workload_starts() {
+    for caller in callers() {
+        let inside = "setsid -w sh -c 'perl -e \"$0\"' \"$0\"";
+        let words = Way::Launch.words(&[], &["sh", "-c", inside, &typing()]);
+        let mut session = Session::start(caller, &words);
+        assert_eq!(session.shows("all."), format!("{} ", libc::EPERM).repeat(8));
+        assert_eq!(code(session.ends().1), 0);
+    }
+}
