@@ -150,8 +150,10 @@ impl EventLoop<'_> {
         {
             terminal.hand_over(workload.pid);
         }
-        // What we cause ourselves is SIGPIPE, by a line to a closed stderr.
-        !terminal.has_told(signal) && signal.sender != getpid().as_raw().unsigned_abs()
+        // What we cause ourselves is SIGPIPE, by a line to a closed stderr; and, which the supervisor waits for, what
+        // comes of giving up a terminal.
+        let is_our_own = signal.sender == getpid().as_raw().unsigned_abs();
+        !terminal.has_told(signal) && (!is_our_own || self.supervisor.ignores_once(signal.number))
     }
 
     /// Reaps, and says whether there may be more. SIGCHLD coalesces, so one of them stands for any number.

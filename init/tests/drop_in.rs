@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use launch_init::sys;
+use nix::fcntl::{OFlag, open};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use tempfile::TempDir;
 
 /// Long enough for any machine; what takes longer hangs.
@@ -367,7 +371,7 @@ fn differences() -> Vec<Case> {
 }
 
 /// Rows that have a test of their own.
-const ELSEWHERE: [&str; 2] = ["tini-ignored-sigchld", "catatonit-ignored-sigchld"];
+const ELSEWHERE: [&str; 3] = ["tini-ignored-sigchld", "catatonit-ignored-sigchld", "tini-ctrl-z"];
 
 /// Two folders with a link for each name; in each an empty folder that is called like a program.
 static LINKS: LazyLock<(TempDir, PathBuf, PathBuf)> = LazyLock::new(|| {
@@ -442,6 +446,19 @@ impl Running {
         Self::start_by(whose, mode, case, "exec 9</dev/null; exec \"$@\"")
     }
 
+    /// As the leader of a session on a terminal, which is its stdin; with the terminal's other end.
+    fn start_on_terminal(whose: Whose, case: &Case) -> (Self, File) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (keyboard, terminal) = terminal();
+        let mut command = Command::new("/usr/bin/setsid");
+        let path = format!("{}:/usr/bin:/bin", links(whose).display());
+        let file = |name: &str| File::create(folder.path().join(name)).expect("create");
+        command.arg("--ctty").args(&case.words).env_clear().env("PATH", path);
+        command.stdin(terminal).stdout(file("stdout")).stderr(file("stderr")).current_dir("/usr");
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        (Self { child, mode: Mode::Other, folder }, keyboard)
+    }
+
     /// By this script of a shell, whose arguments are the command.
     fn start_by(whose: Whose, mode: Mode, case: &Case, script: &str) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
@@ -494,10 +511,15 @@ impl Running {
 
     fn send(&self, signals: &[i32]) {
         let init = self.init();
+        let is_pending = |signal| has_signal(init, "ShdPnd", signal);
+        // What giving up a terminal caused.
+        until("nothing is pending", || {
+            (!is_pending(libc::SIGHUP) && !is_pending(libc::SIGCONT)).then_some(())
+        });
         for (index, signal) in signals.iter().enumerate() {
             let heard = self.heard();
             sys::kill(init, signal.abs()).expect("kill");
-            until("init has taken the signal", || (!has_signal(init, "ShdPnd", signal.abs())).then_some(()));
+            until("init has taken the signal", || (!is_pending(signal.abs())).then_some(()));
             if index + 1 < signals.len() && *signal > 0 {
                 until(&format!("{signal} is heard"), || (self.heard() > heard).then_some(()));
             }
@@ -525,10 +547,16 @@ impl Running {
         let lines = stdout.lines().filter(|line| !line.ends_with("] Received SIGCHLD"));
         let (tinis, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains(" tini (N)] "));
         let stdout = [others, tinis].concat().join("\n");
-        // dumb-init's parent and child both write; here the child does, in this order.
-        let is_parents = |line: &&str| line.starts_with("[dumb-init] Child spawned");
-        let (spawned, others): (Vec<_>, Vec<_>) = stderr.lines().partition(is_parents);
-        let stderr = [spawned, others].concat().join("\n");
+        // dumb-init's parent and child both write; here those lines are the child's, in this order.
+        const CHILDS: [&str; 3] = ["Child spawned", "Unable to attach", "setsid complete"];
+        let is_childs = |line: &&str| {
+            let text = line.strip_prefix("[dumb-init] ");
+            text.is_some_and(|text| CHILDS.iter().any(|start| text.starts_with(start)))
+        };
+        let (childs, others): (Vec<_>, Vec<_>) = stderr.lines().partition(is_childs);
+        let (spawned, childs): (Vec<_>, Vec<_>) =
+            childs.into_iter().partition(|line| line.contains("spawned"));
+        let stderr = [spawned, childs, others].concat().join("\n");
         Result { status, stdout, stderr }
     }
 }
@@ -540,6 +568,22 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A new terminal: the end of whoever types, and its own.
+fn terminal() -> (File, File) {
+    let keyboard = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+    grantpt(&keyboard).expect("grantpt");
+    unlockpt(&keyboard).expect("unlockpt");
+    let name = ptsname_r(&keyboard).expect("ptsname");
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let terminal = open(name.as_str(), flags, nix::sys::stat::Mode::empty()).expect("open the terminal");
+    (File::from(OwnedFd::from(keyboard)), File::from(terminal))
+}
+
+fn is_in_state(pid: i32, state: char) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
 }
 
 fn children(pid: i32) -> Vec<i32> {
@@ -668,13 +712,7 @@ fn dumb_init_stops_itself_and_its_group_and_both_go_on() {
             running.wait_until_ready(&case);
             let init = running.init();
             let workload = *children(init).first().expect("a child");
-            let both_are = |state: char| {
-                let is = |pid| {
-                    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
-                    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
-                };
-                (is(init) && is(workload)).then_some(())
-            };
+            let both_are = |state| (is_in_state(init, state) && is_in_state(workload, state)).then_some(());
             sys::kill(init, signal).expect("kill");
             until("both are stopped", || both_are('T'));
             sys::kill(init, libc::SIGCONT).expect("kill");
@@ -697,7 +735,7 @@ fn tini_gets_the_signal_that_it_asked_for_when_its_parent_ends() {
             whose,
             Mode::Other,
             &case,
-            "exec 4<&0; \"$@\" </dev/null & exec cat <&4 >/dev/null",
+            "exec 4<&0; \"$@\" </dev/null 4<&- & exec cat <&4 >/dev/null",
         );
         running.wait_until_ready(&case);
         drop(running.child.stdin.take());
@@ -706,8 +744,76 @@ fn tini_gets_the_signal_that_it_asked_for_when_its_parent_ends() {
     }
 }
 
-const TRAPS_PARENT: &str = "trap 'echo parent ended; exit' USR1; exec 5<&0; mkfifo $$ 2>/dev/null; echo ready; \
-    tail -f /dev/null & echo $! >/dev/null; wait; kill $!";
+const TRAPS_PARENT: &str =
+    "trap 'echo parent ended; kill $!; exit' USR1; tail -f /dev/null & echo ready; while :; do wait; done";
+
+/// Says where on the terminal it is, then as the other scripts.
+const ON_TERMINAL: &str = "exec 3<&0; trap 'echo HUP' HUP; trap 'echo the last; exit 3' 64; \
+    set -- $(cut -d' ' -f5,6,7,8 /proc/self/stat); \
+    for is in \"group:$1\" \"session:$2\" \"foreground:$4\"; do test ${is#*:} = $$ && echo ${is%:*}; done; \
+    test $3 = 0 || echo terminal; echo ready; while :; do cat <&3 & wait; done";
+
+#[test]
+fn on_a_terminal_the_workload_is_where_theirs_is_and_a_hang_up_comes_once() {
+    for words in
+        [&["tini", "-s", "--"] as &[_], &["dumb-init", "-v"], &["dumb-init", "-vc"], &["catatonit", "--"]]
+    {
+        if !is_installed(words[0]) {
+            continue;
+        }
+        let case = case(&[words, &["sh", "-c", ON_TERMINAL]].concat()).sent(&[libc::SIGHUP, LAST]);
+        let [theirs, ours] = [Whose::Theirs, Whose::Ours].map(|whose| {
+            let (running, keyboard) = Running::start_on_terminal(whose, &case);
+            running.wait_until_ready(&case);
+            running.send(&case.signals);
+            let result = running.end();
+            drop(keyboard);
+            result
+        });
+        assert_eq!(theirs, ours, "{words:?}");
+        assert!(ours.stdout.contains("terminal") && ours.stdout.contains("HUP"), "{ours:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_reaches_the_workload() {
+    for words in ALL {
+        for whose in [Whose::Theirs, Whose::Ours] {
+            if whose == Whose::Theirs && !is_installed(words[0]) {
+                continue;
+            }
+            let case = case(&[*words, &["sh", "-c", READY]].concat());
+            let (mut running, mut keyboard) = Running::start_on_terminal(whose, &case);
+            running.wait_until_ready(&case);
+            keyboard.write_all(b"\x03").expect("write to the terminal");
+            assert_eq!(running.status().code(), Some(128 + libc::SIGINT), "{whose:?}: {words:?}");
+        }
+    }
+}
+
+/// Row tini-ctrl-z.
+#[test]
+fn ctrl_z_stops_tini_too_though_theirs_stays_and_keeps_the_shell_waiting() {
+    for whose in [Whose::Theirs, Whose::Ours] {
+        if whose == Whose::Theirs && !is_installed("tini") {
+            continue;
+        }
+        let case = case(&["tini", "-s", "--", "sh", "-c", READY]);
+        let (mut running, mut keyboard) = Running::start_on_terminal(whose, &case);
+        running.wait_until_ready(&case);
+        let init = running.init();
+        let workload = *children(init).first().expect("a child");
+        keyboard.write_all(b"\x1a").expect("write to the terminal");
+        until("the workload is stopped", || is_in_state(workload, 'T').then_some(()));
+        until("init has taken SIGCHLD", || (!has_signal(init, "ShdPnd", libc::SIGCHLD)).then_some(()));
+        let after = if whose == Whose::Ours { 'T' } else { 'S' };
+        until("init has done what it does", || is_in_state(init, after).then_some(()));
+        sys::kill(init, libc::SIGCONT).expect("kill");
+        until("both go on", || (is_in_state(init, 'S') && is_in_state(workload, 'S')).then_some(()));
+        keyboard.write_all(b"\x03").expect("write to the terminal");
+        assert_eq!(running.status().code(), Some(128 + libc::SIGINT), "{whose:?}");
+    }
+}
 
 #[test]
 fn a_status_shows_the_signal_of_a_real_death() {
