@@ -373,30 +373,28 @@ fn differences() -> Vec<Case> {
 /// Rows that have a test of their own.
 const ELSEWHERE: [&str; 3] = ["tini-ignored-sigchld", "catatonit-ignored-sigchld", "tini-ctrl-z"];
 
-/// Two folders with a link for each name; in each an empty folder that is called like a program.
-static LINKS: LazyLock<(TempDir, PathBuf, PathBuf)> = LazyLock::new(|| {
-    let folder =
-        tempfile::Builder::new().prefix("drop-in-").tempdir_in("/var/tmp").expect("temporary folder");
-    let [theirs, ours] = ["theirs", "ours"].map(|whose| folder.path().join(whose));
-    for links in [&theirs, &ours] {
-        fs::create_dir_all(links.join("folder")).expect("mkdir");
-        for (name, program) in NAMES {
-            let target = if *links == theirs {
-                Path::new("/usr/bin").join(program)
-            } else {
-                env!("CARGO_BIN_EXE_launch-init").into()
-            };
-            symlink(target, links.join(name)).expect("symlink");
-        }
-    }
-    (folder, theirs, ours)
+/// A folder with a link for each name, and an empty folder that is called like a program.
+static LINKS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
+    let real = |program: &str| Path::new("/usr/bin").join(program);
+    let ours = |_: &str| PathBuf::from(env!("CARGO_BIN_EXE_launch-init"));
+    [folder_of_links("theirs", &real), folder_of_links("ours", &ours)]
 });
 
-fn links(whose: Whose) -> &'static Path {
-    match whose {
-        Whose::Theirs => &LINKS.1,
-        Whose::Ours => &LINKS.2,
+fn folder_of_links(name: &str, target: &dyn Fn(&str) -> PathBuf) -> PathBuf {
+    let links = Path::new(env!("CARGO_TARGET_TMPDIR")).join("drop-in").join(name);
+    fs::create_dir_all(links.join("folder")).expect("mkdir");
+    for (name, program) in NAMES {
+        // An earlier run, or another one at this moment, may have made the same.
+        match symlink(target(program), links.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("symlink: {error}"),
+            _ => {}
+        }
     }
+    links
+}
+
+fn links(whose: Whose) -> &'static Path {
+    &LINKS[usize::from(whose == Whose::Ours)]
 }
 
 /// Whether the real program is here; if not, that is said loudly, and a failure in CI.
