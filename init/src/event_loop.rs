@@ -88,11 +88,15 @@ pub(crate) struct EventLoop<'a> {
 impl EventLoop<'_> {
     /// Runs until the end.
     pub(crate) fn run(mut self) -> End {
+        // Where everything is told, children are waited for when SIGCHLD has been told of; it is always behind them.
+        let mut is_due = self.tell.is_none();
         let end = loop {
-            if let Some(end) = self.handle_signals() {
+            let (end, has_news) = self.handle_signals();
+            if let Some(end) = end {
                 break end;
             }
-            let (end, more) = self.reap();
+            let (end, more) = if is_due || has_news { self.reap() } else { (None, false) };
+            is_due = more || self.tell.is_none();
             if let Some(end) = end {
                 break end;
             }
@@ -105,16 +109,25 @@ impl EventLoop<'_> {
                 break end;
             }
         };
+        if self.supervisor.leaves_everybody() {
+            self.reap_the_rest();
+        }
+        if let End::Workload(outcome) = end {
+            self.tell(Moment::Ends(outcome));
+        }
         if let Above::Terminal(terminal) = &self.above {
             terminal.take_back();
         }
         end
     }
 
-    fn handle_signals(&mut self) -> Option<End> {
+    /// Returns also whether a SIGCHLD was among them.
+    fn handle_signals(&mut self) -> (Option<End>, bool) {
         let mut end = None;
+        let mut has_news = false;
         let signals = self.signals;
         let drained = signals.drain(|signal| {
+            has_news |= signal.number == libc::SIGCHLD;
             if self.is_for_the_workload(signal) {
                 self.tell(if self.supervisor.ignores_once(signal.number) {
                     Moment::HandOff(signal.number)
@@ -127,7 +140,7 @@ impl EventLoop<'_> {
         if let Err(errno) = drained {
             log::error!("signals: read: {}", errno.desc());
         }
-        end
+        (end, has_news)
     }
 
     fn is_for_the_workload(&mut self, signal: Received) -> bool {
@@ -137,8 +150,10 @@ impl EventLoop<'_> {
         {
             terminal.hand_over(workload.pid);
         }
-        // What we cause ourselves is SIGPIPE, by a line to a closed stderr.
-        !terminal.has_told(signal) && signal.sender != getpid().as_raw().unsigned_abs()
+        // What we cause ourselves is SIGPIPE, by a line to a closed stderr; and, which the supervisor waits for, what
+        // comes of giving up a terminal.
+        let is_our_own = signal.sender == getpid().as_raw().unsigned_abs();
+        !terminal.has_told(signal) && (!is_our_own || self.supervisor.ignores_once(signal.number))
     }
 
     /// Reaps, and says whether there may be more. SIGCHLD coalesces, so one of them stands for any number.
@@ -173,6 +188,19 @@ impl EventLoop<'_> {
             }
         }
         (None, true)
+    }
+
+    /// Those who ended with the workload are told of too, where nobody is waited for.
+    fn reap_the_rest(&self) {
+        while let Ok(waited) = sys::wait_any() {
+            match waited {
+                Waited::Changed { pid, status } => {
+                    self.tell(Moment::Child { pid: pid.as_raw(), status, is_main: false });
+                }
+                Waited::NoChildren => return self.tell(Moment::NoChildren),
+                Waited::Nothing => return,
+            }
+        }
     }
 
     /// The orphan that is reaped next, and its command: /proc knows it only while it is a zombie.
@@ -230,10 +258,7 @@ impl EventLoop<'_> {
                 Above::Launcher(launcher) => drop(launcher.send(&Report::Stopped { signal })),
                 Above::Terminal(terminal) => terminal.stop_too(signal),
             },
-            Action::Finish(outcome) => {
-                self.tell(Moment::Ends(outcome));
-                return Some(End::Workload(outcome));
-            }
+            Action::Finish(outcome) => return Some(End::Workload(outcome)),
             Action::Abandon => return Some(End::Abandoned),
         }
         None

@@ -191,6 +191,11 @@ impl Supervisor {
         Self { phase: Phase::Pausing, timeout_at: None, ..start }
     }
 
+    /// Whether it ends without a look at those whom the workload leaves over.
+    pub fn leaves_everybody(&self) -> bool {
+        self.policy.leftovers == Leftovers::Leave
+    }
+
     /// When the next [`Event::Tick`] is wanted, if nothing else happens before.
     pub fn next_tick(&self) -> Option<Instant> {
         [self.timeout_at, self.kill_at, self.held.map(|(_, at)| at)].into_iter().flatten().min()

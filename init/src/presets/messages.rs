@@ -213,11 +213,14 @@ fn translation(voice: &Voice, signal: i32) -> Vec<String> {
 }
 
 fn of_catatonit(voice: &Voice, pid: u32, moment: Moment<'_>) -> Vec<Line> {
+    // As tini's.
+    let speaker = if matches!(moment, Moment::Started(_)) { voice.init } else { pid };
     let line = |level: &str, text: String| {
-        vec![(Stream::Stderr, format!("{level} (catatonit:{pid}): {text}\n").into_bytes())]
+        vec![(Stream::Stderr, format!("{level} (catatonit:{speaker}): {text}\n").into_bytes())]
     };
     let debug = |text| if voice.verbosity > 0 { line("DEBUG", text) } else { Vec::new() };
     match moment {
+        Moment::Started(command) => debug(format!("pid1 ({pid}) spawned: {}", command.display())),
         Moment::NotExecuted(_, errno) => line("ERROR", format!("failed to exec pid1: {}", reason(errno))),
         Moment::Child { pid, status, is_main: false } => match Outcome::from_wait_status(status) {
             Some(Outcome::Exited(code)) => debug(format!("child process {pid} exited with code {code}")),
@@ -331,6 +334,7 @@ mod tests {
             texts(Program::Tini, Moment::Signal(15)),
             ["[DEBUG tini (7)] Passing signal: 'Terminated'\n"]
         );
+        assert_eq!(texts(Program::Tini, Moment::Signal(17)), ["[DEBUG tini (7)] Received SIGCHLD\n"]);
         assert_eq!(texts(Program::Tini, STOPPED), [""; 0]);
         let started = "[INFO  tini (1)] Spawned child process 'x' with pid '7'\n";
         assert_eq!(texts(Program::Tini, Moment::Started(OsStr::new("x"))), [started]);
