@@ -165,6 +165,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     }
 }
 
+/// The descriptor that `--status-fd` names in a command line that cannot be read as a whole.
+pub fn status_fd_in(arguments: &[OsString]) -> Option<i32> {
+    const OPTION: &str = "--status-fd";
+    let options =
+        || arguments.iter().take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
+    let joined = options().find_map(|argument| argument.strip_prefix(OPTION)?.strip_prefix('='));
+    let apart = options().skip_while(|argument| *argument != OPTION).nth(1);
+    joined.or(apart).and_then(|number| descriptor(number).ok())
+}
+
 /// The definition of the command line, for man pages.
 pub fn definition() -> clap::Command {
     Cli::command()
@@ -358,6 +368,18 @@ mod tests {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!((size("7"), size("64m"), size("1G")), (Ok(7), Ok(64 << 20), Ok(1 << 30)));
+    }
+
+    #[test]
+    fn where_the_status_goes_is_found_in_a_wrong_command_line() {
+        let found =
+            |line: &str| status_fd_in(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(found("launch --foo --status-fd 3 -- x"), Some(3));
+        assert_eq!(found("launch --status-fd=4 --foo"), Some(4));
+        for line in ["launch --foo -- --status-fd 3", "launch --status-fd", "launch --status-fd x", "launch"]
+        {
+            assert_eq!(found(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -268,12 +268,11 @@ impl Command {
                 signals::callers_state(mask)
             }
         };
-        let directory = nix::unistd::getcwd();
         Ok(Caller {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
-            directory,
+            directory: working_directory(),
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,
@@ -303,6 +302,18 @@ impl Command {
 pub fn check_open(descriptors: &[RawFd]) -> Result<(), Error> {
     let closed = descriptors.iter().find(|fd| !sys::is_open(**fd));
     closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
+}
+
+/// See getcwd(3). A directory can lack a name without having been deleted: too long a one, or one that cannot be reached
+/// from the root, as after a lazy unmount.
+fn working_directory() -> Result<Option<PathBuf>, Errno> {
+    match nix::unistd::getcwd() {
+        Ok(path) if path.is_absolute() => Ok(Some(path)),
+        Err(Errno::ENOENT) if nix::sys::stat::stat(".").is_ok_and(|status| status.st_nlink == 0) => {
+            Err(Errno::ENOENT)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

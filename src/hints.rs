@@ -21,6 +21,10 @@ pub struct Facts {
     pub proc_is_covered: bool,
     /// The root directory is not that of the mount namespace (chroot).
     pub in_chroot: bool,
+    /// The caller is root without CAP_SETFCAP.
+    pub root_lacks_setfcap: bool,
+    /// The caller's children go to another PID namespace than it is in.
+    pub pid_namespace_is_for_children: bool,
     /// The kernel has time namespaces.
     pub has_time_namespaces: bool,
 }
@@ -31,6 +35,7 @@ impl Facts {
         let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let kinds = ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"];
         let off = |kind: &&&str| number(&format!("/proc/sys/user/max_{kind}_namespaces")) == Some(0);
+        let namespace = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mount_points = || mounts.lines().filter_map(|line| line.split(' ').nth(4));
         Self {
@@ -43,10 +48,16 @@ impl Facts {
             unprivileged_clone_off: number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
             proc_is_covered: mount_points().any(|path| path.starts_with("/proc/") && !is_left_open(path)),
             in_chroot: !mounts.is_empty() && !mount_points().any(|path| path == "/"),
+            root_lacks_setfcap: nix::unistd::geteuid().is_root()
+                && launch_init::sys::capabilities().is_ok_and(|sets| sets.effective & 1 << CAP_SETFCAP == 0),
+            pid_namespace_is_for_children: namespace("pid") != namespace("pid_for_children"),
             has_time_namespaces: Path::new("/proc/self/ns/time").exists(),
         }
     }
 }
+
+/// linux/capability.h
+const CAP_SETFCAP: u32 = 31;
 
 /// The kernel makes these directories for others to mount on: covered, they hide nothing.
 fn is_left_open(path: &str) -> bool {
@@ -78,6 +89,9 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::Clone(..), Errno::EAGAIN) => {
             Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())
         }
+        (Error::Clone(..), Errno::EINVAL) if facts.pid_namespace_is_for_children => Some(
+            "this process has unshared its PID namespace without entering it, as by unshare --pid without --fork".into(),
+        ),
         (Error::Clone(..), Errno::EINVAL) => Some("this kernel lacks one of these kinds of namespaces".into()),
         (Error::IdMap(..) | Error::Inside(_), Errno::EPERM | Errno::EACCES) if facts.apparmor_restricts => Some(
             "AppArmor restricts user namespaces here; allow launch by a profile with `userns,`, or as root: \
@@ -95,6 +109,18 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
                     .into()
             })
         }
+        (Error::Inside(failure), Errno::ENOENT) if failure.step == "mount" && failure.object == "/tmp" => {
+            Some("this root has no /tmp: --keep-tmp leaves it so".into())
+        }
+        (Error::Inside(failure), Errno::EAGAIN) if failure.object == "fork" => {
+            Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())
+        }
+        (Error::Inside(failure), Errno::ENOSPC) if failure.step == "time namespace" => {
+            Some("time namespaces are switched off here, or used up; see user.max_time_namespaces (sysctl)".into())
+        }
+        (Error::IdMap(..), Errno::EPERM) if facts.root_lacks_setfcap => Some(
+            "root's ids can only be mapped with CAP_SETFCAP (user_namespaces(7)); an outer container may lack it".into(),
+        ),
         (Error::Inside(failure), Errno::ENOSPC) if failure.step == "mount" => {
             Some("a limit of mounts is reached: fs.mount-max (sysctl), for each mount namespace".into())
         }

@@ -5,24 +5,19 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, getpid};
 
 use crate::error::Error;
 use crate::plan::{IdMap, IdMaps};
 
-/// Writes them for process `pid`. The tutorial's order, with what it left out: setgroups first.
+/// Writes them for the process behind `pidfd`. The tutorial's order, with what it left out: setgroups first.
 ///
 /// # Errors
 /// [`Error::ForeignProc`]; [`Error::IdMap`], with the file. Each is one write; the kernel takes a map whole or not at all.
-pub fn write(pid: Pid, maps: &IdMaps) -> Result<(), Error> {
-    // Where /proc is another PID namespace's, the number is some other process's.
-    let ourselves = std::fs::read_link("/proc/self").ok();
-    if ourselves.as_deref() != Some(Path::new(&getpid().to_string())) {
-        return Err(Error::ForeignProc);
-    }
+pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps) -> Result<(), Error> {
+    let pid = number_in_proc(pidfd)?;
     if maps.deny_setgroups {
         write_file(pid, "setgroups", "deny")?;
     }
@@ -30,11 +25,22 @@ pub fn write(pid: Pid, maps: &IdMaps) -> Result<(), Error> {
     write_file(pid, "gid_map", &line(maps.groups))
 }
 
+/// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
+/// another's there. See pidfd_open(2), "Pid" in /proc/self/fdinfo.
+fn number_in_proc(pidfd: BorrowedFd<'_>) -> Result<u32, Error> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+    let number = info
+        .ok()
+        .and_then(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()));
+    // 0 is a process that this /proc does not show, -1 (which is no u32) one that has been reaped.
+    number.filter(|number| *number != 0).ok_or(Error::ForeignProc)
+}
+
 fn line(map: IdMap) -> String {
     format!("{} {} 1\n", map.inside, map.outside)
 }
 
-fn write_file(pid: Pid, name: &str, content: &str) -> Result<(), Error> {
+fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
     let path = format!("/proc/{pid}/{name}");
     log::debug!("id map: {path}: {}", content.trim_end());
     let written = std::fs::OpenOptions::new()

@@ -15,7 +15,7 @@ pub mod relay;
 pub mod sandbox;
 pub mod status;
 #[allow(unsafe_code)]
-pub mod sys;
+mod sys;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked, check_open};

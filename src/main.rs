@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -29,13 +30,21 @@ fn main() -> ExitCode {
 fn launch() -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     let signals = take_over_signals()?;
-    match cli::parse(std::env::args_os())? {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match cli::parse(arguments.clone()).inspect_err(|error| tell_status(&arguments, error))? {
         Request::Run(cli) => run(&cli, signals),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(0)
         }
+    }
+}
+
+/// A wrong command line is a failure like any other for whoever reads the status lines, if it says where they go.
+fn tell_status(arguments: &[OsString], error: &Error) {
+    if let Ok(mut status) = StatusLines::to(cli::status_fd_in(arguments)) {
+        status.failed(error);
     }
 }
 

@@ -17,18 +17,16 @@ use crate::error::Error;
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
-const INIT_CAPABILITIES: [u32; 6] = [
+const INIT_CAPABILITIES: [u32; 4] = [
     CAP_KILL,
-    CAP_SETGID,
-    CAP_SETUID,
-    CAP_SETPCAP,
-    12, // CAP_NET_ADMIN: lo
+    CAP_SETPCAP,   // the workload's bounding set
+    CAP_NET_ADMIN, // lo
     CAP_SYS_ADMIN,
 ];
 const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+const CAP_NET_ADMIN: u32 = 12;
 /// With it a root inside could read and change PID 1 (ptrace(2), "Ptrace access mode checking"), although that has made
 /// itself unreadable. Debuggers do not need it for the processes of their own user.
 const CAP_SYS_PTRACE: u32 = 19;
@@ -162,8 +160,8 @@ pub struct Caller {
     pub gid: u32,
     /// Effective capabilities: bit n stands for capability n.
     pub capabilities: u64,
-    /// The working directory, or why it cannot be told.
-    pub directory: Result<PathBuf, Errno>,
+    /// The working directory; none where it has no name, and is simply stayed in. Or why there is none.
+    pub directory: Result<Option<PathBuf>, Errno>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The name of the terminal that stdin is.
@@ -375,12 +373,15 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
     // After the mounts, so that it is looked for where the workload will find it.
-    steps.push(match &options.directory {
-        Some(directory) => Step::ChangeDirectory(directory.into()),
-        None => {
-            let directory = caller.directory.clone().map_err(Error::WorkingDirectory)?;
-            Step::KeepDirectory(directory.into_os_string())
+    let callers = || caller.directory.clone().map_err(Error::WorkingDirectory);
+    steps.extend(match &options.directory {
+        Some(directory) if directory.is_absolute() => Some(Step::ChangeDirectory(directory.into())),
+        // From the caller's, by its name: the directory itself may be hidden by a fresh mount.
+        Some(directory) => {
+            let callers = callers()?.unwrap_or_default();
+            Some(Step::ChangeDirectory(callers.join(directory).into()))
         }
+        None => callers()?.map(|callers| Step::KeepDirectory(callers.into())),
     });
     Ok(steps)
 }
@@ -420,7 +421,7 @@ mod tests {
             uid: 1000,
             gid: 100,
             capabilities: 0,
-            directory: Ok("/home/me".into()),
+            directory: Ok(Some("/home/me".into())),
             environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
                 .map(|(key, value)| (key.into(), value.into()))
                 .into(),

@@ -85,7 +85,7 @@ impl Sandbox {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, resources, &ours, &theirs);
+        let cloned = clone(plan, resources, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -102,7 +102,7 @@ impl Sandbox {
             reaped: false,
         };
         if let Some(maps) = &plan.maps {
-            idmap::write(pid, maps).map_err(|error| sandbox.what_init_says_or(error))?;
+            idmap::write(sandbox.pidfd(), maps).map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
     }
@@ -201,7 +201,7 @@ impl Sandbox {
 
     /// Reaps init, and says how it all ended.
     fn end(&mut self) -> Result<Outcome, Error> {
-        let status = match sys::wait_for(self.pid) {
+        let status = match sys::wait_for(self.pidfd()) {
             Ok(status) => Some(status),
             // The owner of this process ignores SIGCHLD or reaps every child; init has told all the same.
             Err(Errno::ECHILD) => None,
@@ -234,25 +234,22 @@ impl Drop for Sandbox {
         if !self.reaped {
             // The kernel ends everything in a PID namespace with its PID 1. ESRCH: it has ended.
             let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
-            let _ = sys::wait_for(self.pid);
+            // ECHILD: somebody else reaps here.
+            let _ = sys::wait_for(self.pidfd());
         }
     }
 }
 
-/// PID 1 was killed from outside (by somebody, or for want of memory) and could not say how the workload ended:
-/// the kernel killed that with it.
+/// PID 1 could not say how the workload ended: it was killed (by its owner, by somebody else outside, or for want of
+/// memory), and the kernel killed the workload with it. Without a status, since somebody else reaps here, that is
+/// still what has happened.
 fn end_of_a_killed_init(status: Option<i32>) -> Outcome {
-    let outcome = status.and_then(Outcome::from_wait_status);
-    match outcome {
-        Some(Outcome::Killed(signal)) => {
-            log::error!("init: PID 1: was killed by {}, and all inside with it", signals::name(signal));
-            Outcome::Killed(signal)
-        }
-        _ => {
-            log::error!("init: PID 1: ended without saying how the workload ended");
-            outcome.unwrap_or(Outcome::Exited(exit::FAILED))
-        }
-    }
+    let signal = match status.and_then(Outcome::from_wait_status) {
+        Some(Outcome::Killed(signal)) => signal,
+        _ => libc::SIGKILL,
+    };
+    log::error!("init: PID 1: was killed by {}, and all inside with it", signals::name(signal));
+    Outcome::Killed(signal)
 }
 
 fn log_line(level: u8, message: &str) {
@@ -276,12 +273,7 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(
-    plan: &Plan,
-    resources: &Resources,
-    ours: &OwnedFd,
-    channel: &OwnedFd,
-) -> Result<(Pid, OwnedFd), Error> {
+fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
@@ -292,6 +284,11 @@ fn clone(
         handoff::Descriptors::Only(keep) => keep.as_slice(),
         handoff::Descriptors::Inherited => &[],
     };
+    let stdio = [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd));
+    let mut open: Vec<RawFd> = [resources.init.as_raw_fd(), channel.as_raw_fd()].into();
+    open.extend(stdio.iter().flatten());
+    open.extend(keep);
+    open.sort_unstable();
     let failed = Failure {
         code: exit::FAILED,
         step: "init".into(),
@@ -304,9 +301,9 @@ fn clone(
         file: resources.init.as_fd(),
         arguments: &arguments,
         environment: &environment,
-        stdio: [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd)),
+        stdio,
         channel: channel.as_raw_fd(),
-        launchers_end: ours.as_raw_fd(),
+        open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep,
         ambient: plan.init_capabilities,

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use launch_init::sys::{
-    CStringArray, Capabilities, capabilities, keep_on_exec, raise_ambient, set_capabilities,
+    CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
 };
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -40,8 +40,8 @@ pub struct InitImage<'a> {
     pub stdio: [Option<RawFd>; 3],
     /// The channel, whose number its arguments name.
     pub channel: RawFd,
-    /// The launcher's end of it.
-    pub launchers_end: RawFd,
+    /// The numbers above 2 that stay open until the exec, in ascending order: file, channel, stdio and those to keep.
+    pub open: &'a [RawFd],
     /// Whether it leaves the caller's process group, so that what is sent to that reaches init once: from the launcher.
     pub leaves_group: bool,
     /// The descriptors above 2 that the workload gets.
@@ -115,18 +115,28 @@ fn leave_group(leaves: bool) -> Result<(), Errno> {
 
 /// Only stdio, the channel and the kept descriptors survive the exec.
 fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
-    // Else the end of the launcher would not be the end of the channel while we wait for it.
-    // SAFETY: the child's own copy; nothing that runs in the child uses it.
-    unsafe { libc::close(image.launchers_end) };
+    close_all_but(image.open)?;
     for (target, source) in (0..).zip(image.stdio) {
         if let Some(source) = source {
             // SAFETY: replaces the child's own copy of a standard descriptor.
             Errno::result(unsafe { libc::dup2(source, target) })?;
         }
     }
-    launch_init::sys::close_range_on_exec(3, u32::MAX)?;
     keep_on_exec(image.channel)?;
     image.keep.iter().try_for_each(|fd| keep_on_exec(*fd))
+}
+
+/// While the child waits for its plan, nothing may be open for its sake: not the launcher's end of the channel, by whose
+/// end of file it knows that the launcher is gone, nor anything else of a program that uses this as a library.
+fn close_all_but(open: &[RawFd]) -> Result<(), Errno> {
+    let mut first = 3;
+    for fd in open {
+        if *fd > first {
+            close_range(first as u32, *fd as u32 - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first as u32, u32::MAX)
 }
 
 /// The plan comes when the id maps are written. Executed before, init would have no more than its ambient
@@ -156,20 +166,31 @@ fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     ambient.iter().try_for_each(|capability| raise_ambient(*capability))
 }
 
-/// Waits for the end of one child and reaps it; returns its raw wait status. See waitpid(2).
+/// Waits for the end of the child behind `pidfd` and reaps it; returns its raw wait status, as waitpid(2) does. See
+/// waitid(2), P_PIDFD: unlike its number, it can never be another child's.
 ///
 /// # Errors
 /// ECHILD: somebody else has reaped it, or SIGCHLD is ignored, so that nobody can; it has ended all the same.
-pub fn wait_for(child: Pid) -> Result<i32, Errno> {
-    let mut status = 0;
+pub fn wait_for(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // SAFETY: siginfo_t is a plain C struct that zero is a value of.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let fd = pidfd.as_raw_fd() as libc::id_t;
     loop {
-        // SAFETY: the pointer is to a live c_int.
-        match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, libc::__WALL) }) {
-            Ok(_) => return Ok(status),
+        // SAFETY: the pointer is to a live siginfo_t.
+        let result = unsafe { libc::waitid(libc::P_PIDFD, fd, &raw mut info, libc::WEXITED | libc::__WALL) };
+        match Errno::result(result) {
+            Ok(_) => break,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
+    // SAFETY: for a child's end the kernel fills in the status.
+    let status = unsafe { info.si_status() };
+    Ok(match info.si_code {
+        libc::CLD_EXITED => status << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    })
 }
 
 /// Opens a file only to name it: it is not read. See open(2), O_PATH.

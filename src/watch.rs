@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
 use launch_init::signals::{self, Received, SignalQueue};
-use launch_init::terminal::Terminal;
+use launch_init::terminal::{Stopped, Terminal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -62,6 +62,7 @@ fn follow(
         if signalled {
             for signal in pending(&queue)? {
                 if terminal.has_told(signal) {
+                    terminal.stop_with_group(signal.number);
                     continue;
                 }
                 match (signal.number, &relay, workload) {
@@ -97,7 +98,12 @@ fn follow(
                 }
                 Event::Stopped(signal) => {
                     relay::raw_mode::leave();
-                    terminal.stop_too(signal);
+                    if terminal.stop_too(signal) == Stopped::NotByThisKernel {
+                        sandbox.signal(libc::SIGCONT)?;
+                    }
+                    if let Some(relay) = &relay {
+                        relay.make_raw();
+                    }
                 }
                 Event::Ended(outcome) => {
                     if let Some(relay) = relay {

@@ -308,3 +308,15 @@ fn the_spawning_threads_signal_mask_is_the_workloads_and_stays() {
     assert_eq!((inside.trim_end(), after.as_str()), (before.as_str(), before.as_str()));
     assert_eq!(before, "SigBlk:\t0000000000000800");
 }
+
+#[test]
+fn a_timeout_is_kept_while_nobody_listens_to_what_init_says() {
+    // Each stop is a report; the channel takes only so many of them.
+    let script = "(while :; do kill -CONT $$; done) & i=0; while [ $i -lt 5000 ]; do i=$((i+1)); kill -STOP $$; done; sleep 1000";
+    let mut child = shell(script).timeout(Duration::from_secs(2)).spawn().expect("spawn");
+    until("it has ended without being waited for", || {
+        let mut polled = [PollFd::new(child.pidfd(), PollFlags::POLLIN)];
+        (poll(&mut polled, PollTimeout::ZERO) == Ok(1)).then_some(())
+    });
+    assert_eq!(child.wait(), Ok(Outcome::TimedOut));
+}

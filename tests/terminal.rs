@@ -131,8 +131,9 @@ fn counts_each_ctrl_c_once(session: &mut Session) {
 #[test]
 fn ctrl_c_reaches_a_workload_in_the_foreground_once() {
     for caller in callers() {
-        // The shell would die by a signal that came to its group.
-        let mut session = Session::shell(caller, "sh", &format!("launch -- {COUNT}; echo code $?."));
+        // The script, in whose group the workload stays, gets the signal too.
+        let script = format!("trap : INT QUIT; launch -- {COUNT}; echo code $?.");
+        let mut session = Session::shell(caller, "sh", &script);
         counts_each_ctrl_c_once(&mut session);
         session.shows("code 7.");
         assert_eq!(code(session.ends().1), 0);
@@ -167,8 +168,11 @@ fn ctrl_c_reaches_a_workload_in_a_pipeline_once() {
 #[test]
 fn ctrl_c_ends_a_workload_that_does_not_catch_it() {
     for caller in callers() {
-        let mut session =
-            Session::shell(caller, "sh", "launch -- sh -c 'echo ready.; exec sleep 1000'; echo code $?.");
+        let mut session = Session::shell(
+            caller,
+            "sh",
+            "trap : INT; launch -- sh -c 'echo ready.; exec sleep 1000'; echo code $?.",
+        );
         session.shows("ready.");
         session.types(CTRL_C);
         session.shows("code 130.");
@@ -242,6 +246,32 @@ fn in_an_interactive_shell_ctrl_z_gives_the_prompt_back_and_fg_goes_on() {
         session.types("echo code $?.\n");
         session.shows("code 0.");
         session.types("exit\n");
+        assert_eq!(code(session.ends().1), 0);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_script_around_launch_as_it_would_without() {
+    for caller in callers() {
+        let script = "trap 'echo trapped.; exit 9' INT; for i in 1 2 3; do launch -- sh -c 'echo ready.; exec sleep 1000'; done";
+        let mut session = Session::shell(caller, "bash", script);
+        session.shows("ready.");
+        session.types(CTRL_C);
+        session.shows("trapped.");
+        assert_eq!(code(session.ends().1), 9);
+    }
+}
+
+#[test]
+fn ctrl_z_stops_nobody_where_no_shell_would_continue_it() {
+    for caller in callers() {
+        // The launcher leads the session: its group is an orphaned one.
+        let mut session =
+            Session::shell(caller, "sh", "exec \"$0\" -- sh -c 'echo ready.; read line; echo got $line.'");
+        session.shows("ready.");
+        session.types("\x1a");
+        session.types("on\n");
+        session.shows("got on.");
         assert_eq!(code(session.ends().1), 0);
     }
 }

@@ -81,12 +81,17 @@ impl Session {
     /// `PROGRAM ARGUMENTS…` as this caller, on a terminal of 40 lines by 100 columns that does not echo.
     #[track_caller]
     fn start(caller: Caller, words: &[impl AsRef<str>]) -> Self {
+        Self::start_with("-echo", caller, words)
+    }
+
+    #[track_caller]
+    fn start_with(echo: &str, caller: Caller, words: &[impl AsRef<str>]) -> Self {
         let (terminal, other, name) = terminal();
         let marker = marker(&format!("tty{name}"));
         let words = words.iter().map(AsRef::as_ref);
-        let script = "stty -echo rows 40 cols 100; exec \"$@\"";
+        let script = "stty $0 rows 40 cols 100; exec \"$@\"";
         let mut command = caller.command("setsid");
-        command.args(["--ctty", "sh", "-c", script, "sh"]).args(words).current_dir("/");
+        command.args(["--ctty", "sh", "-c", script, echo]).args(words).current_dir("/");
         let copy = || other.try_clone().expect("dup");
         command.stdin(copy()).stdout(copy()).stderr(copy());
         command.env("PS1", "inside> ").env("TERM", "dumb").env("INPUTRC", "/dev/null").env("TEST", &marker);
@@ -97,10 +102,10 @@ impl Session {
         Self { running, terminal, name, unseen: String::new(), marker }
     }
 
-    /// An interactive shell by this way, at its prompt.
+    /// An interactive shell by this way, at its prompt. It echoes what is typed.
     #[track_caller]
     fn shell(caller: Caller, way: Way) -> Self {
-        let mut session = Self::start(caller, &way.words(&[], &SHELL));
+        let mut session = Self::start_with("echo", caller, &way.words(&[], &SHELL));
         session.shows("inside> ");
         session
     }
@@ -238,6 +243,11 @@ fn at_the_prompt_of_a_shell_ctrl_c_drops_the_line_and_nothing_else() {
     each(|caller, way| {
         let mut session = Session::shell(caller, way);
         session.types("echo never $((1+1)).");
+        session.shows("never $((1+1)).");
+        // While it still works on a key, bash sees a signal only at the next key.
+        until("the shell waits for a key", || {
+            has(&session.marker, |process| process.command == SHELL.join(" ") && process.state == "S")
+        });
         session.types(CTRL_C);
         session.shows("inside> ");
         session.types("echo code $?.$((2+3)).\n");
@@ -278,7 +288,9 @@ fn ctrl_z_stops_the_shells_job_and_fg_and_bg_go_on_with_it() {
         session.shows("stopped 0 running 1.");
         session.types("fg\n");
         // Until then the shell is, and would drop what is typed.
-        until("the job is in the foreground", || has_foreground(&session.marker, "sleep 100"));
+        until("the job is in the foreground", || {
+            has(&session.marker, |process| process.command == "sleep 100" && process.is_in_foreground)
+        });
         session.types(CTRL_C);
         session.shows("inside> ");
         session.types("echo code $?.$((2+4)).\n");
@@ -287,20 +299,34 @@ fn ctrl_z_stops_the_shells_job_and_fg_and_bg_go_on_with_it() {
     });
 }
 
-/// Whether one of these processes with this command line is in the foreground of its terminal.
-fn has_foreground(marker: &str, command_line: &str) -> Option<()> {
-    processes_with(marker)
-        .into_iter()
-        .any(|pid| {
-            let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            // ppid, pgrp, session, tty_nr, tpgid behind the state; see proc(5).
-            let stat = read("stat");
-            let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            read("cmdline").replace('\0', " ").trim_end() == command_line
-                && fields.len() > 5
-                && fields[2] == fields[5]
+/// What /proc tells of a process.
+struct Process {
+    command: String,
+    state: String,
+    /// Whether its group is the foreground one of its terminal.
+    is_in_foreground: bool,
+}
+
+/// Whether such a process is among those with this marker.
+fn has(marker: &str, is_wanted: impl Fn(&Process) -> bool) -> Option<()> {
+    (count(marker, is_wanted) > 0).then_some(())
+}
+
+/// How many such processes there are among those with this marker.
+fn count(marker: &str, is_wanted: impl Fn(&Process) -> bool) -> usize {
+    let process = |pid| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The state, ppid, pgrp, session, tty_nr, tpgid; see proc(5).
+        let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let is_in_foreground = fields[2] == fields[5];
+        Some(Process {
+            command: command.trim_end().to_owned(),
+            state: fields[0].to_owned(),
+            is_in_foreground,
         })
-        .then_some(())
+    };
+    processes_with(marker).into_iter().filter_map(process).filter(is_wanted).count()
 }
 
 #[test]
@@ -310,13 +336,15 @@ fn a_job_that_reads_goes_on_reading_after_ctrl_z_and_fg() {
         session.types(CAT);
         session.shows("on 2.");
         session.types("one\n");
-        session.shows("one\r\n");
+        // The terminal's echo, and what cat(1) writes.
+        session.shows("one\r\none\r\n");
         session.types(CTRL_Z);
         session.shows("Stopped");
         session.shows("inside> ");
         session.types("fg\n");
         session.shows("exec cat");
         session.types("two\n");
+        session.shows("two\r\n");
         session.shows("two\r\n");
         session.types(CTRL_D);
         session.shows("inside> ");
@@ -352,7 +380,11 @@ fn when_the_terminal_hangs_up_everything_inside_ends() {
         session.shows("inside> ");
         session.types(SLEEP);
         session.shows("on 2.");
-        assert!(processes_with(&session.marker).len() >= 5);
+        // The launcher or init, the shell, and the three.
+        until("all of them run", || {
+            let sleeps = |process: &Process| process.command == "sleep 100";
+            (count(&session.marker, sleeps) == 3 && count(&session.marker, |_| true) >= 5).then_some(())
+        });
         let Session { terminal, running, marker, .. } = &mut session;
         // Closes our side: the terminal is gone.
         *terminal = File::open("/dev/null").expect("/dev/null");
@@ -386,7 +418,12 @@ fn launch_init_stops_with_its_workload_and_the_calling_shells_fg_and_bg_go_on_wi
                 session.types("echo running $(jobs -r | wc -l).\n");
                 session.shows("running 1.");
                 session.types("fg\n");
-                session.shows("continued");
+                // Not the prompt's owner any more.
+                until("the shell is in the background", || {
+                    has(&session.marker, |process| {
+                        process.command == SHELL.join(" ") && !process.is_in_foreground
+                    })
+                });
             }
         }
         session.types(CTRL_C);
@@ -456,19 +493,26 @@ fn with_tty_the_terminal_is_as_before_when_a_signal_to_the_launcher_ended_it() {
 #[test]
 fn with_tty_the_terminal_is_as_before_while_the_workload_is_stopped_and_raw_when_it_goes_on() {
     for caller in callers() {
-        let mut session =
-            tty(caller, &["sh", "-c", "echo on.; kill -STOP $$; echo goes on.; read line; exit 3"]);
-        session.shows("on.");
-        let launcher = session.running.pid();
-        let stat = || fs::read_to_string(format!("/proc/{launcher}/stat")).expect("stat");
-        until("the launcher is stopped", || stat().rsplit_once(')')?.1.starts_with(" T").then_some(()));
-        assert!(!session.is_raw());
-        session.running.signal(Signal::SIGCONT);
-        session.shows("goes on.");
+        // A shell that leaves the terminal's mode alone.
+        let mut session = Session::start(caller, &["bash", "--norc", "--noprofile", "--noediting", "-i"]);
+        session.shows("inside> ");
+        let before = session.stty(&["-g"]);
+        let script = "echo on $((1+1)).; kill -STOP $$; echo goes on $((1+1)).; read line; exit 3";
+        session.types(&format!("{} sh -c '{script}'\n", Way::Tty.words(&[], &[]).join(" ")));
+        // What was written before it stopped is seen before.
+        session.shows("on 2.");
+        session.shows("Stopped");
+        session.shows("inside> ");
+        assert_eq!(session.stty(&["-g"]), before);
+        session.types("fg\n");
+        session.shows("goes on 2.");
         session.until_raw(true);
         session.types("\r");
-        let (_, status) = session.ends();
-        assert_eq!(code(status), 3);
+        session.shows("inside> ");
+        assert_eq!(session.stty(&["-g"]), before);
+        session.types("echo code $?.\n");
+        session.shows("code 3.");
+        leaves(session);
     }
 }
 
@@ -477,20 +521,67 @@ fn with_tty_the_terminal_outside_is_not_there_inside() {
     for caller in callers() {
         // The terminal of this process (proc(5), stat, tty_nr), the names of all, and what it has open.
         let script = "set -- $(cat /proc/$$/stat); echo $7; tty; echo $(ls /dev/pts); \
-                      echo $(for fd in /proc/$$/fd/*; do readlink $fd; done | grep -v ^/proc | sort -u); \
-                      [ -e NAME ] && echo there; echo to the terminal >/dev/tty; exit 0"
-            .to_owned();
-        let mut session = Session::start(caller, &["sh"]);
+                      for fd in /proc/$$/fd/*; do readlink $fd; done; \
+                      [ -e NAME ] && echo there; echo to the terminal >/dev/tty; exit 0";
+        let mut session = Session::start(caller, &SHELL);
+        session.shows("inside> ");
         let script = script.replace("NAME", &session.name);
-        session.types(&format!("{} sh -c '{}'; exit\n", Way::Tty.words(&[], &[]).join(" "), script));
+        session.types(&format!(
+            "echo the test is this $((1+1)).; {} sh -c '{script}'; exit 7\n",
+            Way::Tty.words(&[], &[]).join(" ")
+        ));
+        session.shows("is this 2.\r\n");
         let (shown, status) = session.ends();
-        let shown = shown.trim_start_matches(['$', '#', ' ']);
         // Major number 136, minor number 0: the first terminal of a devpts instance.
-        assert_eq!(
-            shown,
-            format!("{}\r\n/dev/pts/0\r\n0 ptmx\r\n/dev/pts/0\r\nto the terminal\r\n", 136 << 8)
-        );
-        assert_eq!(code(status), 0);
+        let expected = [
+            &(136 << 8).to_string(),
+            "/dev/pts/0",
+            "0 ptmx",
+            "/dev/pts/0",
+            "/dev/pts/0",
+            "/dev/pts/0",
+            "to the terminal",
+            "exit",
+        ];
+        assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(code(status), 7);
+    }
+}
+
+#[test]
+fn a_job_that_went_on_in_the_background_can_read_the_terminal_after_fg() {
+    for caller in callers() {
+        for way in [Way::Launch, Way::Init] {
+            let mut session = Session::start(caller, &SHELL);
+            session.shows("inside> ");
+            // It reads when the file is there: not before it is in the foreground again.
+            let folder = public_folder();
+            let file = folder.path().join("now");
+            let script = format!(
+                "echo on $((1+1)).; while [ ! -e {} ]; do sleep 0.01; done; read -r line; echo got $line.",
+                file.display()
+            );
+            session.types(&format!("{} sh -c '{script}'\n", way.words(&[], &[]).join(" ")));
+            session.shows("on 2.");
+            session.types(CTRL_Z);
+            session.shows("Stopped");
+            session.shows("inside> ");
+            session.types("bg\n");
+            session.shows("inside> ");
+            session.types("echo running $(jobs -r | wc -l).\n");
+            session.shows("running 1.");
+            session.types("fg\n");
+            until("the shell is in the background", || {
+                has(&session.marker, |process| {
+                    process.command == SHELL.join(" ") && !process.is_in_foreground
+                })
+            });
+            fs::write(&file, "").expect("write");
+            session.types("a line\n");
+            session.shows("got a line.");
+            session.shows("inside> ");
+            leaves(session);
+        }
     }
 }
 
@@ -498,7 +589,8 @@ fn with_tty_the_terminal_outside_is_not_there_inside() {
 fn with_tty_what_is_typed_into_the_terminal_inside_does_not_come_out_of_the_one_outside() {
     for caller in callers() {
         // A shell outside reads what is left on the terminal.
-        let mut session = Session::start(caller, &["sh"]);
+        let mut session = Session::start(caller, &SHELL);
+        session.shows("inside> ");
         let inject = "for (split //, \"echo injected\\n\") { ioctl(STDIN, 0x5412, $_) }";
         session.types(&format!(
             "{} perl -e '{inject}'; echo next $((1+1)).; exit 5\n",
@@ -517,14 +609,14 @@ fn with_tty_a_pipe_may_be_stdin_and_stdout() {
         let inside =
             "stty -echo; echo ready; while read -r line; do echo \"got $line\"; done; echo end; exit 4";
         let mut talk = Talk::start(&mut caller.launch(["--tty", "--", "sh", "-c", inside]));
-        assert_eq!(talk.hear().as_deref(), Some("ready\r"));
+        assert_eq!(talk.hear().as_deref(), Some("ready"));
         talk.say("one");
-        assert_eq!(talk.hear().as_deref(), Some("got one\r"));
+        assert_eq!(talk.hear().as_deref(), Some("got one"));
         talk.say("two");
-        assert_eq!(talk.hear().as_deref(), Some("got two\r"));
+        assert_eq!(talk.hear().as_deref(), Some("got two"));
         // The end of the pipe is the end of the terminal's input.
         let (lines, status) = talk.end();
-        assert_eq!((lines, code(status)), (vec!["end\r".to_owned()], 4));
+        assert_eq!((lines, code(status)), (vec!["end".to_owned()], 4));
     }
 }
 

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use support::{
-    Caller, Running, callers, code_and_stderr, executable, program, public_folder, run, stdout_of, text,
+    Caller, Running, callers, cannot_run, code, code_and_stderr, executable, program, public_folder, run,
+    stdout_of, text,
 };
 use tempfile::TempDir;
 
@@ -339,5 +340,62 @@ fn a_launch_inside_a_launch_works_the_same() {
         let launch = program().to_str().expect("text");
         let arguments = ["--", launch, "--hostname", "inner", "--", "sh", "-c", "uname -n; echo $$ $PPID"];
         assert_eq!(stdout_of(&mut caller.launch(arguments)), "inner\n2 1\n");
+    }
+}
+
+#[test]
+fn a_relative_directory_is_looked_for_inside() {
+    for caller in callers() {
+        let folder = tempfile::Builder::new().prefix("launch-test-").tempdir_in("/tmp").expect("folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
+        fs::create_dir(folder.path().join("sub")).expect("mkdir");
+        // The fresh /tmp hides it.
+        let mut command = caller.launch(["--chdir", "sub", "--", "true"]);
+        let expected = format!(
+            "launch: working directory: {}: No such file or directory\n",
+            folder.path().join("sub").display()
+        );
+        assert_eq!(code_and_stderr(command.current_dir(folder.path())), (125, expected));
+        let there = stdout_of(caller.launch(["--chdir", "share", "--", "pwd"]).current_dir("/usr"));
+        assert_eq!(there, "/usr/share\n");
+    }
+}
+
+#[test]
+fn a_directory_that_root_may_not_search_inside_is_kept() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("somebody else's directory", "only root can be there");
+    }
+    let folder = public_folder();
+    let private = folder.path().join("private");
+    fs::create_dir(&private).expect("mkdir");
+    std::os::unix::fs::chown(&private, Some(12345), Some(12345)).expect("chown");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).expect("chmod");
+    let status = run(Caller::Root.launch(["--", "true"]).current_dir(&private)).status;
+    assert_eq!(code(status), 0);
+}
+
+#[test]
+fn a_program_for_another_machine_is_not_taken_for_a_script() {
+    let folder = public_folder();
+    let program = folder.path().join("foreign");
+    let mut elf = fs::read("/bin/true").expect("read");
+    // e_machine; see elf(5). No machine has this one.
+    elf[18..20].copy_from_slice(&[0xfe, 0xfe]);
+    executable(&program, elf);
+    for caller in callers() {
+        let (code, stderr) = code_and_stderr(&mut caller.launch(["--".as_ref(), program.as_os_str()]));
+        let expected = format!("launch: exec: {}: Exec format error\n", program.display());
+        assert_eq!((code, stderr), (126, expected));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_a_status_line_too() {
+    for caller in callers() {
+        let output = run(&mut caller.launch(["--status-fd", "1", "--uid", "abc", "--", "true"]));
+        let line = text(&output.stdout);
+        assert!(line.starts_with("{\"event\":\"failed\"") && line.contains("\"--uid\""), "{line}");
+        assert_eq!(code(output.status), 125);
     }
 }

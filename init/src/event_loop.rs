@@ -20,7 +20,7 @@ use crate::report::Channel;
 use crate::signals::{self, Received, SignalQueue};
 use crate::supervisor::{Action, Actions, Event, Supervisor};
 use crate::sys::{self, Waited};
-use crate::terminal::{self, Terminal};
+use crate::terminal::{self, Stopped, Terminal};
 use crate::{descendants, shield};
 
 /// How many children are reaped before signals are looked at again, so that a flood of orphans delays none.
@@ -153,7 +153,11 @@ impl EventLoop<'_> {
         // What we cause ourselves is SIGPIPE, by a line to a closed stderr; and, which the supervisor waits for, what
         // comes of giving up a terminal.
         let is_our_own = signal.sender == getpid().as_raw().unsigned_abs();
-        !terminal.has_told(signal) && (!is_our_own || self.supervisor.ignores_once(signal.number))
+        if terminal.has_told(signal) {
+            terminal.stop_with_group(signal.number);
+            return false;
+        }
+        !is_our_own || self.supervisor.ignores_once(signal.number)
     }
 
     /// Reaps, and says whether there may be more. SIGCHLD coalesces, so one of them stands for any number.
@@ -254,9 +258,9 @@ impl EventLoop<'_> {
                 terminal::stop();
             }
             Action::ReportStopped(signal) => match &self.above {
-                // EPIPE: the launcher's end is the next event.
-                Above::Launcher(launcher) => drop(launcher.send(&Report::Stopped { signal })),
-                Above::Terminal(terminal) => terminal.stop_too(signal),
+                // EAGAIN: the launcher does not listen, and has heard of other stops. EPIPE: its end is the next event.
+                Above::Launcher(launcher) => drop(launcher.send_if_room(&Report::Stopped { signal })),
+                Above::Terminal(terminal) => self.stop_with_workload(terminal, signal),
             },
             Action::Finish(outcome) => return Some(End::Workload(outcome)),
             Action::Abandon => return Some(End::Abandoned),
@@ -267,6 +271,12 @@ impl EventLoop<'_> {
     fn tell(&self, moment: Moment<'_>) {
         if let Some(tell) = self.tell {
             (tell.0)(moment);
+        }
+    }
+
+    fn stop_with_workload(&self, terminal: &Terminal, signal: i32) {
+        if terminal.stop_too(signal) == Stopped::NotByThisKernel {
+            self.forward(Received { number: libc::SIGCONT, code: libc::SI_USER, sender: 0, value: None });
         }
     }
 

@@ -24,6 +24,7 @@ mod spawn;
 mod standalone;
 pub mod supervisor;
 #[allow(unsafe_code)]
+#[doc(hidden)]
 pub mod sys;
 pub mod terminal;
 mod terminal_filter;
@@ -158,7 +159,7 @@ fn let_go(descriptors: &Descriptors) {
     if let Descriptors::Only(kept) = descriptors {
         kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| sys::close_inherited(*fd));
     }
-    if let Err(errno) = sys::let_go_of(&[0, 1, 2]).and_then(|()| nix::unistd::chdir("/")) {
+    if let Err(errno) = sys::let_go_of(&[0, 1, 2]).and(nix::unistd::chdir("/")) {
         // The workload runs: from here on nothing ends init.
         log::warn!("init: still holds what it inherited: {}", errno.desc());
     }

@@ -53,6 +53,14 @@ impl Channel {
         self.send_frame(report, &[], MsgFlags::empty())
     }
 
+    /// Sends a report if there is room for it now: a launcher that is stopped, or does not read, must not hold PID 1 up.
+    ///
+    /// # Errors
+    /// EAGAIN: there is none. EPIPE, as [`Self::send`].
+    pub fn send_if_room(&self, report: &Report) -> Result<(), Errno> {
+        self.send_frame(report, &[], MsgFlags::MSG_DONTWAIT)
+    }
+
     /// Says that the workload runs. Its pid goes as the sender's credentials, which the kernel translates into
     /// the launcher's PID namespace (unix(7), SCM_CREDENTIALS); nobody has to search /proc for it.
     ///
@@ -128,8 +136,8 @@ impl Log for ChannelLog {
         let mut message = record.args().to_string();
         message.truncate(message.floor_char_boundary(LONGEST_LINE));
         let report = Report::Log { level: record.level() as u8, message };
-        // A launcher that is stopped or gone must not hold PID 1 up: then the line is dropped.
-        let _ = self.0.send_frame(&report, &[], MsgFlags::MSG_DONTWAIT);
+        // A line for which there is no room is dropped.
+        let _ = self.0.send_if_room(&report);
     }
 
     fn flush(&self) {}

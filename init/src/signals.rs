@@ -62,6 +62,24 @@ pub fn callers_state(mask: u64) -> SignalState {
     }
 }
 
+/// Does to this process what a terminal's SIGTSTP does, although every signal is blocked. Returns, when it goes on again,
+/// whether it was stopped: its group may be an orphaned one (setpgid(2)), or its caller may have had it ignore SIGTSTP.
+///
+/// # Errors
+/// None that the kernel documents for these arguments.
+pub fn stop_by_terminal() -> Result<bool, Errno> {
+    // Pending until it is let through.
+    signal_hook::low_level::raise(libc::SIGTSTP).map_err(|_| Errno::EINVAL)?;
+    let mask = sys::set_signal_mask(ALL & !bit(libc::SIGTSTP))?;
+    sys::set_signal_mask(mask)?;
+    // Nobody goes on without one.
+    Ok(sys::pending_signals()? & bit(libc::SIGCONT) != 0)
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
 /// Makes SIGCHLD one that leaves zombies: with an inherited SIG_IGN the kernel would reap every child by itself
 /// and its status would be lost (waitpid(2), "ECHILD").
 ///

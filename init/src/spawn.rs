@@ -9,7 +9,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -126,10 +126,14 @@ fn forward_pending(workload: Pid, signals: &SignalQueue) -> Result<(), Error> {
 fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Result<(), Error> {
     let Some(launcher) = launcher else { return Ok(()) };
     let mut polled = [PollFd::new(told, PollFlags::POLLIN), PollFd::new(launcher, PollFlags::POLLIN)];
-    match poll(&mut polled, PollTimeout::NONE) {
-        Ok(_) if polled[0].any() == Some(true) => Ok(()),
-        Ok(_) => Err(Error::LauncherGone),
-        Err(errno) => Err(Error::Own("poll", errno)),
+    loop {
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) if polled[0].any() == Some(true) => return Ok(()),
+            Ok(_) => return Err(Error::LauncherGone),
+            // Every signal is blocked, but a debugger interrupts too.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::Own("poll", errno)),
+        }
     }
 }
 
@@ -328,10 +332,14 @@ fn execute(program: &Program) -> Failure {
     let mut reason = (Errno::ENOENT, String::new());
     for candidate in &program.candidates {
         let mut errno = sys::execute(candidate, &program.arguments, &program.environment);
-        if errno == Errno::ENOEXEC {
-            errno = execute_by_shell(candidate, program);
-        }
         let path = Path::new(OsStr::from_bytes(candidate.as_bytes()));
+        if errno == Errno::ENOEXEC && could_be_a_script(path) {
+            // Without a shell the file itself is still what cannot be executed.
+            errno = match execute_by_shell(candidate, program) {
+                Errno::ENOENT => Errno::ENOEXEC,
+                other => other,
+            };
+        }
         match errno {
             // execve says ENOENT of a missing interpreter too.
             Errno::ENOENT if path.exists() => reason = (errno, missing_interpreter(path)),
@@ -361,21 +369,35 @@ fn execute_by_shell(script: &CString, program: &Program) -> Errno {
     sys::execute(&SHELL.to_owned(), &CStringArray::new(arguments), &program.environment)
 }
 
+/// Whether a file that the kernel knows no format of is text, and no program for another machine, say.
+fn could_be_a_script(path: &Path) -> bool {
+    let start = start_of(path);
+    !start.starts_with(b"\x7fELF") && !start.contains(&0)
+}
+
 /// What a file that exists lacks when it cannot be executed for ENOENT.
 fn missing_interpreter(path: &Path) -> String {
-    // The kernel reads no more than this of a script's first line (BINPRM_BUF_SIZE).
+    let mut path = path.to_owned();
+    // An interpreter may have one itself; the kernel follows no more than this (exec_binprm in fs/exec.c).
+    for _ in 0..5 {
+        let start = start_of(&path);
+        let Some(line) = start.strip_prefix(b"#!") else { break };
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        // A carriage return is part of the name, as it is for the kernel.
+        let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+        path = PathBuf::from(OsStr::from_bytes(words.next().unwrap_or_default()));
+        if !path.exists() {
+            return format!("its interpreter {} does not exist", path.display());
+        }
+    }
+    "the dynamic loader that it names as its interpreter does not exist".into()
+}
+
+/// As much of a file as the kernel looks at to know what it is (BINPRM_BUF_SIZE); nothing if it cannot be read.
+fn start_of(path: &Path) -> Vec<u8> {
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
-    match (read, start.strip_prefix(b"#!")) {
-        (Ok(_), Some(line)) => {
-            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            // A carriage return is part of the name, as it is for the kernel.
-            let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
-            let interpreter = words.next().unwrap_or_default();
-            format!("its interpreter {} does not exist", OsStr::from_bytes(interpreter).display())
-        }
-        _ => "the dynamic loader that it names as its interpreter does not exist".into(),
-    }
+    if read.is_ok() { start } else { Vec::new() }
 }
 
 #[cfg(test)]

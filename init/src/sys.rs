@@ -1,10 +1,11 @@
-//! The system calls that nix has no safe form of; the only `unsafe` in this crate.
+//! The system calls that nix has no safe form of; the only `unsafe` in this crate. `launch` uses them too, which is why
+//! they are public; they are not for anybody else: some rely on what init and launcher know of their own descriptors.
 //!
 //! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
 //! real-time signals, and a PID 1 has to see and forward those too.
 
 use std::ffi::{CString, c_int, c_long, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -29,6 +30,17 @@ pub fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
         )
     };
     Errno::result(result).map(|_| old)
+}
+
+/// The signals that are pending for this thread or process; bits as in [`set_signal_mask`]. See rt_sigpending(2).
+///
+/// # Errors
+/// None that the kernel documents for these arguments.
+pub fn pending_signals() -> Result<u64, Errno> {
+    let mut pending = 0_u64;
+    // SAFETY: the pointer is to a live u64, and KERNEL_SIGSET is its size.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SIGSET) };
+    Errno::result(result).map(|_| pending)
 }
 
 /// A descriptor from which the pending signals of `mask` are read; non-blocking, close-on-exec. See signalfd(2).
@@ -350,7 +362,12 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
 /// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
 pub fn let_go_of(standard: &[RawFd]) -> Result<(), Errno> {
     // SAFETY: the path is a C string; the descriptor is closed below unless it is one of the three.
-    let null = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
+    let opened = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) });
+    let null = match opened {
+        Ok(null) => null,
+        // A root without /dev: a pipe whose other end is closed has nothing to read and takes nothing either.
+        Err(_) => nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?.0.into_raw_fd(),
+    };
     for fd in standard {
         // SAFETY: replaces a standard descriptor, which std's handle names by number and does not own.
         Errno::result(unsafe { libc::dup2(null, *fd) })?;

@@ -13,13 +13,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
 
 use crate::handoff::Group;
 use crate::signals::{self, Received};
 
 /// What the terminal sends to a foreground group by itself; see termios(3), tty_ioctl(4) and signal(7).
-const OF_A_TERMINAL: [i32; 5] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGWINCH];
+const OF_A_TERMINAL: [i32; 7] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGWINCH, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+/// Those of them that stop a process.
+const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// What became of an attempt to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// There was nobody to stop for.
+    NotNeeded,
+    /// We were, and have been continued by a SIGCONT that is among our signals.
+    UntilContinued,
+    /// The kernel does not let a terminal stop our group, in which nobody would notice; nor would it have let it stop
+    /// the workload there.
+    NotByThisKernel,
+}
 
 /// The caller's terminal as the launcher found it.
 #[derive(Debug)]
@@ -44,7 +59,7 @@ impl Terminal {
             _ => None,
         };
         let in_foreground = copy.as_ref().is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()));
-        Self { terminal: copy, group: group(terminals, in_foreground) }
+        Self { terminal: copy, group: group(terminals, in_foreground, getpgrp() == getpid()) }
     }
 
     /// The caller's terminal as it is when the workload has one of its own: the launcher stays in its foreground.
@@ -88,13 +103,35 @@ impl Terminal {
             && OF_A_TERMINAL.contains(&signal.number)
     }
 
-    /// Stops this process after `signal` stopped the workload, if there is a terminal: the shell that waits for us
-    /// sees the job stopped and takes its terminal back. Its `fg` or `bg` continues us by a SIGCONT, which is
-    /// forwarded like any signal. Returns when we have been continued.
-    pub fn stop_too(&self, signal: i32) {
+    /// Stops this process after `signal` stopped the workload in a group of its own, if there is a terminal: the shell
+    /// that waits for us sees the job stopped and takes its terminal back. Its `fg` or `bg` continues us by a SIGCONT,
+    /// which is forwarded like any signal. Returns when we have been continued.
+    ///
+    /// It is done as a terminal would, since the kernel stops no orphaned process group so (setpgid(2)), which nobody
+    /// would continue.
+    pub fn stop_too(&self, signal: i32) -> Stopped {
         log::debug!("workload stopped by {}", signals::name(signal));
-        if self.terminal.is_some() {
-            stop();
+        if self.terminal.is_none() || self.group == Group::Callers {
+            return Stopped::NotNeeded;
+        }
+        match signals::stop_by_terminal() {
+            Ok(true) => Stopped::UntilContinued,
+            // Somebody who says SIGSTOP means it, wherever the workload is.
+            Ok(false) if signal == libc::SIGSTOP => Stopped::NotNeeded,
+            Ok(false) => Stopped::NotByThisKernel,
+            Err(errno) => {
+                log::warn!("terminal: not stopped: {}", errno.desc());
+                Stopped::NotNeeded
+            }
+        }
+    }
+
+    /// Stops this process if `signal`, of which the terminal has told the workload too, is one that stops.
+    pub fn stop_with_group(&self, signal: i32) {
+        if STOPS.contains(&signal)
+            && let Err(errno) = signals::stop_by_terminal()
+        {
+            log::warn!("terminal: not stopped: {}", errno.desc());
         }
     }
 
@@ -132,13 +169,14 @@ pub(crate) fn stop() {
     }
 }
 
-/// `terminals`: which of 0, 1 and 2 are one.
-fn group(terminals: [bool; 3], in_foreground: bool) -> Group {
-    match (terminals, in_foreground) {
-        ([true, true, true], true) => Group::Own { foreground: true },
-        // Something else than the terminal: perhaps a pipe to another in our group.
-        (_, true) => Group::Callers,
-        (_, false) => Group::Own { foreground: false },
+/// `terminals`: which of 0, 1 and 2 are one; `leads`: whether we lead our process group.
+fn group(terminals: [bool; 3], in_foreground: bool, leads: bool) -> Group {
+    match (in_foreground, terminals, leads) {
+        (false, ..) => Group::Own { foreground: false },
+        (true, [true, true, true], true) => Group::Own { foreground: true },
+        // Others may be in our group: those of a pipeline, if something else than the terminal is connected; a script
+        // or make, if it isn't ours. The terminal is theirs too.
+        (true, ..) => Group::Callers,
     }
 }
 
@@ -148,11 +186,12 @@ mod tests {
 
     #[test]
     fn the_workload_takes_the_foreground_only_where_it_has_the_terminal_for_itself() {
-        assert_eq!(group([true; 3], true), Group::Own { foreground: true });
-        assert_eq!(group([true, false, true], true), Group::Callers);
-        assert_eq!(group([false, true, true], true), Group::Callers);
-        assert_eq!(group([true; 3], false), Group::Own { foreground: false });
-        assert_eq!(group([false; 3], false), Group::Own { foreground: false });
+        assert_eq!(group([true; 3], true, true), Group::Own { foreground: true });
+        assert_eq!(group([true; 3], true, false), Group::Callers);
+        assert_eq!(group([true, false, true], true, true), Group::Callers);
+        assert_eq!(group([false, true, true], true, true), Group::Callers);
+        assert_eq!(group([true; 3], false, true), Group::Own { foreground: false });
+        assert_eq!(group([false; 3], false, false), Group::Own { foreground: false });
     }
 
     #[test]

@@ -11,7 +11,12 @@ use nix::unistd::chdir;
 /// Stays in the caller's directory if `path` still leads to it. If not, a fresh mount hides it, and the workload
 /// would work in a directory that nothing else inside can name: then it starts in `/`.
 pub(super) fn keep(path: &OsStr) -> Result<(), Errno> {
-    let here = stat(".")?;
+    let here = match stat(".") {
+        Ok(here) => here,
+        // One that we may not search, as root's of somebody else's home; so may not the workload.
+        Err(Errno::EACCES) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
     match stat(path) {
         Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => Ok(()),
         // The caller may be in a directory whose parents it may not search; so may the workload.
