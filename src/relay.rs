@@ -18,6 +18,8 @@ use crate::error::Error;
 
 /// At most so much is under way in each direction. A pipe or terminal that is ready takes it without blocking.
 const CHUNK: usize = 4096;
+/// More than a terminal holds back.
+const MANY_CHUNKS: usize = 32;
 /// What ends the input of a terminal, until a program changes it (Ctrl-D).
 const END_OF_INPUT: u8 = 4;
 
@@ -123,7 +125,16 @@ impl Relay {
 
     /// Shows what is left to be shown, when everybody inside has ended.
     pub fn finish(mut self) {
-        loop {
+        self.show(usize::MAX);
+    }
+
+    /// Shows what was written inside until now, as far as it is not too much: whoever goes on writing must not hold us.
+    pub fn show_what_is_there(&mut self) {
+        self.show(MANY_CHUNKS);
+    }
+
+    fn show(&mut self, chunks: usize) {
+        for _ in 0..chunks {
             while let (Some(stdout), false) = (&self.stdout, self.shown.is_empty()) {
                 // Its other end may be slow, and somebody may have made it non-blocking.
                 let _ = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);

@@ -72,7 +72,9 @@ fn follow(
                         continue;
                     }
                     (libc::SIGCONT, Some(relay), _) => relay.make_raw(),
-                    (libc::SIGCONT, None, Some(workload)) => terminal.hand_over(workload),
+                    (libc::SIGCONT, None, Some(workload)) => {
+                        terminal.hand_over(workload);
+                    }
                     _ => {}
                 }
                 log::debug!("forwarding {}", signals::name(signal.number));
@@ -97,8 +99,11 @@ fn follow(
                     }
                 }
                 Event::Stopped(signal) => {
+                    if let Some(relay) = &mut relay {
+                        relay.show_what_is_there();
+                    }
                     relay::raw_mode::leave();
-                    if terminal.stop_too(signal) == Stopped::NotByThisKernel {
+                    if terminal.stop_too(signal, workload) == Stopped::NeedNot {
                         sandbox.signal(libc::SIGCONT)?;
                     }
                     if let Some(relay) = &relay {

@@ -6,7 +6,9 @@ mod support;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -22,17 +24,17 @@ use support::{
     Caller, DEADLINE, Running, Talk, callers, code, code_and_stderr, marker, processes_with, program,
     public_folder, run, stdout_of, text, until,
 };
-use tempfile::TempDir;
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
 
 /// A link by which the program is init alone.
-static INIT: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = public_folder();
-    std::os::unix::fs::symlink(program(), folder.path().join("launch-init")).expect("symlink");
-    folder
+static INIT: LazyLock<PathBuf> = LazyLock::new(|| {
+    // In the folder that goes when this process does.
+    let link = program().with_file_name("launch-init");
+    symlink(program(), &link).expect("symlink");
+    link
 });
 
 /// What stands between the terminal and the command.
@@ -51,7 +53,7 @@ const WAYS: [Way; 3] = [Way::Launch, Way::Tty, Way::Init];
 impl Way {
     /// `BEFORE… launch … -- COMMAND…`
     fn words(self, before: &[&str], command: &[&str]) -> Vec<String> {
-        let init = INIT.path().join("launch-init").display().to_string();
+        let init = INIT.display().to_string();
         let program = program().display().to_string();
         let program: &[&str] = match self {
             Way::Launch => &[&program, "--"],
@@ -364,8 +366,9 @@ fn the_window_has_the_same_size_inside_and_a_change_is_told() {
             "sh -c 'trap \"stty size; exit\" WINCH; echo on $((1+1)).; while :; do sleep 100 & wait; done'\n",
         );
         session.shows("on 2.");
-        session.stty(&["rows", "33", "cols", "77"]);
-        session.shows("33 77\r\n");
+        // One number: for two of them stty(1) makes two changes.
+        session.stty(&["rows", "33"]);
+        session.shows("33 100\r\n");
         session.shows("inside> ");
         leaves(session);
     });
@@ -554,13 +557,14 @@ fn a_job_that_went_on_in_the_background_can_read_the_terminal_after_fg() {
         for way in [Way::Launch, Way::Init] {
             let mut session = Session::start(caller, &SHELL);
             session.shows("inside> ");
-            // It reads when the file is there: not before it is in the foreground again.
+            // It reads when the pipe is written to: not before it is in the foreground again. Until then it forks
+            // nothing: a shell that is stopped within vfork(2) never gets to stop itself.
             let folder = public_folder();
             let file = folder.path().join("now");
-            let script = format!(
-                "echo on $((1+1)).; while [ ! -e {} ]; do sleep 0.01; done; read -r line; echo got $line.",
-                file.display()
-            );
+            nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("mkfifo");
+            fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("chmod");
+            let script =
+                format!("echo on $((1+1)).; read -r _ < {}; read -r line; echo got $line.", file.display());
             session.types(&format!("{} sh -c '{script}'\n", way.words(&[], &[]).join(" ")));
             session.shows("on 2.");
             session.types(CTRL_Z);

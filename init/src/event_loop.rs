@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -25,6 +25,9 @@ use crate::{descendants, shield};
 
 /// How many children are reaped before signals are looked at again, so that a flood of orphans delays none.
 const REAPED_AT_ONCE: usize = 256;
+
+/// How often those are looked for who entered from outside, while everybody is being ended.
+const LOOK_FOR_GUESTS: Duration = Duration::from_millis(10);
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) above: Above<'a>,
     /// The workload; none is there when init only pauses.
     pub(crate) workload: Option<Running>,
+    /// Whether somebody from outside was seen inside. False at first.
+    pub(crate) has_guests: bool,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
     /// Who is told what happens, if anybody.
@@ -179,6 +184,10 @@ impl EventLoop<'_> {
                 Ok(Waited::Nothing) => return (None, false),
                 Ok(Waited::NoChildren) => {
                     self.tell(Moment::NoChildren);
+                    self.has_guests = self.supervisor.waits_for_others() && has_guests();
+                    if self.has_guests {
+                        return (None, false);
+                    }
                     return (self.happened(Event::NoChildren), false);
                 }
                 Err(errno) => {
@@ -223,8 +232,9 @@ impl EventLoop<'_> {
         let timeout = if more {
             Some(TimeSpec::new(0, 0))
         } else {
-            let next = self.supervisor.next_tick();
-            next.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())))
+            let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
+            let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
+            next.into_iter().chain(guests).min().map(TimeSpec::from_duration)
         };
         let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
         let result = match &self.above {
@@ -249,7 +259,7 @@ impl EventLoop<'_> {
         actions.into_iter().flatten().find_map(|action| self.perform(action))
     }
 
-    fn perform(&self, action: Action) -> Option<End> {
+    fn perform(&mut self, action: Action) -> Option<End> {
         match action {
             Action::Forward(signal) => self.forward(signal),
             Action::SignalEveryone(signal) => signal_everyone(signal),
@@ -260,7 +270,7 @@ impl EventLoop<'_> {
             Action::ReportStopped(signal) => match &self.above {
                 // EAGAIN: the launcher does not listen, and has heard of other stops. EPIPE: its end is the next event.
                 Above::Launcher(launcher) => drop(launcher.send_if_room(&Report::Stopped { signal })),
-                Above::Terminal(terminal) => self.stop_with_workload(terminal, signal),
+                Above::Terminal(_) => self.stop_with_workload(signal),
             },
             Action::Finish(outcome) => return Some(End::Workload(outcome)),
             Action::Abandon => return Some(End::Abandoned),
@@ -274,8 +284,10 @@ impl EventLoop<'_> {
         }
     }
 
-    fn stop_with_workload(&self, terminal: &Terminal, signal: i32) {
-        if terminal.stop_too(signal) == Stopped::NotByThisKernel {
+    fn stop_with_workload(&mut self, signal: i32) {
+        let workload = self.workload.as_ref().map(|workload| workload.pid);
+        let Above::Terminal(terminal) = &mut self.above else { return };
+        if terminal.stop_too(signal, workload) == Stopped::NeedNot {
             self.forward(Received { number: libc::SIGCONT, code: libc::SI_USER, sender: 0, value: None });
         }
     }
@@ -332,6 +344,12 @@ impl Running {
     fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
+}
+
+/// Whether there are others in our PID namespace although we have no children: those who entered it from outside
+/// (setns(2); podman exec), whose parents are there, so that no SIGCHLD tells of their end. See kill(2), signal 0.
+fn has_guests() -> bool {
+    getpid().as_raw() == 1 && sys::kill(-1, 0).is_ok()
 }
 
 /// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below.

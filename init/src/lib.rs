@@ -136,7 +136,16 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     drop(plan);
     let above = Above::Launcher(channel);
     let workload = Some(Running { pid, pidfd, target, shield: false });
-    Ok(EventLoop { supervisor, signals: &signals, above, workload, name_orphans: None, tell: None }.run())
+    Ok(EventLoop {
+        supervisor,
+        signals: &signals,
+        above,
+        workload,
+        name_orphans: None,
+        has_guests: false,
+        tell: None,
+    }
+    .run())
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

@@ -102,7 +102,11 @@ pub(crate) fn spawn(
             let mut frame = Vec::new();
             std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
             match first_body(&frame).ok().flatten().map(Report::decode) {
-                Some(Ok(Report::Failed(failure))) => Err(Error::Workload(Box::new(failure))),
+                Some(Ok(Report::Failed(failure))) => {
+                    // It is about to end; nobody is left over. Its status says no more than the failure.
+                    let _ = nix::sys::wait::waitpid(child, None);
+                    Err(Error::Workload(Box::new(failure)))
+                }
                 _ => Ok((child, pidfd)),
             }
         }

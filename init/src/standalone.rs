@@ -148,7 +148,7 @@ fn look_after(
     let above = Above::Terminal(terminal);
     let is_own_message = settings.warn_reaped && settings.program.is_none();
     let name_orphans = is_own_message.then_some(name_orphan as fn(Pid, &str, i32));
-    match (EventLoop { supervisor, signals, above, workload, name_orphans, tell }).run() {
+    match (EventLoop { supervisor, signals, above, workload, name_orphans, has_guests: false, tell }).run() {
         End::Workload(outcome) => outcome,
         // There is no launcher to be abandoned by.
         End::Abandoned => Outcome::Exited(exit::FAILED),

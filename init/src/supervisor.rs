@@ -196,6 +196,12 @@ impl Supervisor {
         self.policy.leftovers == Leftovers::Leave
     }
 
+    /// Whether others have time to end by themselves, now that the workload has.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_))
+            && (self.kill_at.is_some() || self.policy.leftovers == Leftovers::WaitFor)
+    }
+
     /// When the next [`Event::Tick`] is wanted, if nothing else happens before.
     pub fn next_tick(&self) -> Option<Instant> {
         [self.timeout_at, self.kill_at, self.held.map(|(_, at)| at)].into_iter().flatten().min()

@@ -31,9 +31,9 @@ pub enum Stopped {
     NotNeeded,
     /// We were, and have been continued by a SIGCONT that is among our signals.
     UntilContinued,
-    /// The kernel does not let a terminal stop our group, in which nobody would notice; nor would it have let it stop
-    /// the workload there.
-    NotByThisKernel,
+    /// There is no need to, nor for the workload: it has the terminal now that it asked for, or our group is one in which
+    /// the kernel stops nobody for a terminal's sake, since nobody would continue it.
+    NeedNot,
 }
 
 /// The caller's terminal as the launcher found it.
@@ -109,8 +109,12 @@ impl Terminal {
     ///
     /// It is done as a terminal would, since the kernel stops no orphaned process group so (setpgid(2)), which nobody
     /// would continue.
-    pub fn stop_too(&self, signal: i32) -> Stopped {
+    pub fn stop_too(&mut self, signal: i32, workload: Option<Pid>) -> Stopped {
         log::debug!("workload stopped by {}", signals::name(signal));
+        let wants_the_terminal = [libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
+        if wants_the_terminal && workload.is_some_and(|workload| self.hand_over(workload)) {
+            return Stopped::NeedNot;
+        }
         if self.terminal.is_none() || self.group == Group::Callers {
             return Stopped::NotNeeded;
         }
@@ -118,7 +122,7 @@ impl Terminal {
             Ok(true) => Stopped::UntilContinued,
             // Somebody who says SIGSTOP means it, wherever the workload is.
             Ok(false) if signal == libc::SIGSTOP => Stopped::NotNeeded,
-            Ok(false) => Stopped::NotByThisKernel,
+            Ok(false) => Stopped::NeedNot,
             Err(errno) => {
                 log::warn!("terminal: not stopped: {}", errno.desc());
                 Stopped::NotNeeded
@@ -135,15 +139,18 @@ impl Terminal {
         }
     }
 
-    /// After the launcher was continued: gives the foreground to the workload's group, if the shell gave it to us.
-    pub fn hand_over(&mut self, workload: Pid) {
-        let Some(terminal) = &self.terminal else { return };
-        if matches!(self.group, Group::Own { .. }) && tcgetpgrp(terminal) == Ok(getpgrp()) {
-            match tcsetpgrp(terminal, workload) {
-                Ok(()) => self.group = Group::Own { foreground: true },
-                Err(errno) => log::debug!("terminal: not handed over: {}", errno.desc()),
-            }
+    /// Gives the foreground to the workload's group, if the shell has given it to us; returns whether it did. The shell
+    /// may have by `fg`, which continues those who are stopped, but tells nothing to those who run.
+    pub fn hand_over(&mut self, workload: Pid) -> bool {
+        let Some(terminal) = &self.terminal else { return false };
+        if !matches!(self.group, Group::Own { .. }) || tcgetpgrp(terminal) != Ok(getpgrp()) {
+            return false;
         }
+        match tcsetpgrp(terminal, workload) {
+            Ok(()) => self.group = Group::Own { foreground: true },
+            Err(errno) => log::debug!("terminal: not handed over: {}", errno.desc()),
+        }
+        self.group == Group::Own { foreground: true }
     }
 
     /// At the end: puts the launcher's group into the foreground again, if a group from inside was there last.
