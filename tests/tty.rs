@@ -561,7 +561,7 @@ fn a_job_that_went_on_in_the_background_can_read_the_terminal_after_fg() {
             // nothing: a shell that is stopped within vfork(2) never gets to stop itself.
             let folder = public_folder();
             let file = folder.path().join("now");
-            nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("mkfifo");
+            nix::unistd::mkfifo(&file, Mode::from_bits_truncate(0o666)).expect("mkfifo");
             fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("chmod");
             let script =
                 format!("echo on $((1+1)).; read -r _ < {}; read -r line; echo got $line.", file.display());
