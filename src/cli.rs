@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, ValueEnum};
 use launch_init::handoff::Group;
-use launch_init::parse::{descriptor, duration, id, number};
+use launch_init::parse::{descriptor, duration, id, number, variable};
 
 use crate::error::Error;
 use crate::plan::{Identity, Network, Options, Share, Tmp};
@@ -90,7 +89,7 @@ pub struct Cli {
     #[arg(
         long,
         value_name = "K=V",
-        value_parser = OsStringValueParser::new().try_map(variable),
+        value_parser = OsStringValueParser::new().try_map(|text| variable(&text)),
         help_heading = "Environment"
     )]
     env: Vec<(OsString, OsString)>,
@@ -292,18 +291,6 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| {
             format!("{text:?} is no size: say a number of bytes above 0, or one with K, M, G or T")
         })
-}
-
-fn variable(text: OsString) -> Result<(OsString, OsString), String> {
-    let bytes = text.as_bytes();
-    match bytes.iter().position(|byte| *byte == b'=') {
-        None => Err(format!("{:?} has no =; say --env NAME=VALUE", text.display().to_string())),
-        Some(0) => Err(format!("{:?} has no name before the =", text.display().to_string())),
-        Some(at) => {
-            let (key, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
-            Ok((OsString::from_vec(key), OsString::from_vec(value)))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -322,7 +322,10 @@ impl Running {
                 sent => sent,
             },
             Target::All => {
-                signal_everyone(signal.number);
+                match signal.value {
+                    Some(_) => queue_for_everyone(signal),
+                    None => signal_everyone(signal.number),
+                }
                 Ok(())
             }
         }
@@ -350,6 +353,18 @@ impl Running {
 /// (setns(2); podman exec), whose parents are there, so that no SIGCHLD tells of their end. See kill(2), signal 0.
 fn has_guests() -> bool {
     getpid().as_raw() == 1 && sys::kill(-1, 0).is_ok()
+}
+
+/// The same with the sender's value, which kill(2) has none of: to one after another of those below us.
+fn queue_for_everyone(signal: Received) {
+    for pid in descendants::of_this_process() {
+        let pidfd = sys::open_pidfd(Pid::from_raw(pid));
+        match pidfd.and_then(|pidfd| sys::signal_process(pidfd.as_fd(), signal.number, signal.value)) {
+            // ESRCH: it has ended meanwhile.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => log::warn!("{}: to {pid}: {}", signals::name(signal.number), errno.desc()),
+        }
+    }
 }
 
 /// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below.

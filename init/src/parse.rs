@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 /// Digits only: Rust's own parser takes `+1`.
@@ -51,6 +53,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(milliseconds))
         .map(Duration::from_millis)
         .ok_or_else(|| format!("{text:?} is no duration: say 500ms, 30s, 5m or 1h"))
+}
+
+/// `NAME=VALUE`, split at the first equals sign.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn variable(text: &OsStr) -> Result<(OsString, OsString), String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        None => Err(format!("{:?} has no =; say --env NAME=VALUE", text.display().to_string())),
+        Some(0) => Err(format!("{:?} has no name before the =", text.display().to_string())),
+        Some(at) => {
+            let (key, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
+            Ok((OsString::from_vec(key), OsString::from_vec(value)))
+        }
+    }
 }
 
 const NAMES: [(&str, i32); 34] = [

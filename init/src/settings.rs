@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use lexopt::{Arg, Parser};
 
@@ -254,7 +253,7 @@ fn set(settings: &mut Settings, option: &str, parser: &mut Parser) -> Result<(),
             settings.directory = Some(value.clone());
             Ok(())
         }
-        "env" => variable(&value).map(|variable| settings.set.push(variable)),
+        "env" => parse::variable(&value).map(|variable| settings.set.push(variable)),
         "signal-to" => text_of().and_then(target).map(|target| settings.target = target),
         "rewrite" => text_of().and_then(rewrite).map(|(from, to)| settings.policy.rewrites.set(from, to)),
         "forward-delay" => {
@@ -314,22 +313,6 @@ fn remap(text: &str) -> Result<(u8, u8), String> {
     match text.split_once(':') {
         Some((from, to)) => Ok((code(from)?, code(to)?)),
         None => Ok((code(text)?, 0)),
-    }
-}
-
-/// `NAME=VALUE`, split at the first equals sign.
-///
-/// # Errors
-/// What is wrong, in words.
-pub(crate) fn variable(text: &OsString) -> Result<(OsString, OsString), String> {
-    let bytes = text.as_bytes();
-    match bytes.iter().position(|byte| *byte == b'=') {
-        None => Err(format!("{:?} has no =; say --env NAME=VALUE", text.display().to_string())),
-        Some(0) => Err(format!("{:?} has no name before the =", text.display().to_string())),
-        Some(at) => {
-            let (key, value) = (bytes[..at].to_vec(), bytes[at + 1..].to_vec());
-            Ok((OsString::from_vec(key), OsString::from_vec(value)))
-        }
     }
 }
 

@@ -348,7 +348,7 @@ pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// A pidfd of a child that has not been reaped. See pidfd_open(2).
+/// A pidfd of a process: of a child that has not been reaped, surely of that. See pidfd_open(2).
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.

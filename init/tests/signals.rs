@@ -145,18 +145,14 @@ fn a_thousand_real_time_signals_arrive_in_order_with_their_values_through_launch
 }
 
 #[test]
-fn to_all_a_thousand_real_time_signals_arrive_though_without_their_values() {
-    // kill(2) has no form with a value for every process.
+fn a_thousand_real_time_signals_reach_everybody_in_order_with_their_values() {
     for place in PLACES {
         let receiver = receiver("40", When::Running);
         let mut words = vec!["--signal-to", "all"];
         words.extend(receiver.iter().map(String::as_str));
-        let life = place.start(&words);
-        life.says("ready");
-        send_queued(life.init(), 40);
-        for _ in 0..COUNT {
-            assert!(life.hear().is_some());
-        }
+        let mut life = Life::start(place, place.command(&words).stdin(Stdio::piped()));
+        let init = life.init();
+        hands_them_all_on(&mut life, init, 40, When::Running);
         life.ends(0);
     }
 }
