@@ -13,6 +13,10 @@ use nix::unistd::{Pid, getgid, getuid};
 
 use crate::error::Error;
 use crate::handoff::{HEADER, Plan, Report, body_length};
+use crate::sys;
+
+/// So much of a socket's buffer (some 200 KB, socket(7), wmem_default) may be full of what can be dropped.
+const LEAVES_ROOM: usize = 64 << 10;
 
 /// The channel to the launcher. End of file on it means that the launcher is gone.
 #[derive(Debug)]
@@ -58,6 +62,10 @@ impl Channel {
     /// # Errors
     /// EAGAIN: there is none. EPIPE, as [`Self::send`].
     pub fn send_if_room(&self, report: &Report) -> Result<(), Errno> {
+        // The last report, which waits for room, shall never have to.
+        if sys::unread_bytes(self.stream.as_fd())? > LEAVES_ROOM {
+            return Err(Errno::EAGAIN);
+        }
         self.send_frame(report, &[], MsgFlags::MSG_DONTWAIT)
     }
 

@@ -348,6 +348,17 @@ pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// How much memory is taken by what was sent through a socket and not read yet, in bytes. See unix(7), SIOCOUTQ.
+///
+/// # Errors
+/// None that the kernel documents for a connected socket.
+pub fn unread_bytes(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut bytes: c_int = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ by another name, writes one int.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })
+        .map(|_| usize::try_from(bytes).unwrap_or(0))
+}
+
 /// A pidfd of a process: of a child that has not been reaped, surely of that. See pidfd_open(2).
 ///
 /// # Errors
