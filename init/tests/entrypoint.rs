@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use launch_init::sys;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::{Pid, getsid, mkfifo};
 use support::{
     Ended, Life, PLACES, Place, USER, children, is_root, lines, needs_root, next, program, public_folder,
     status_field, until,
@@ -557,8 +557,12 @@ fn a_sigterm_during_wait_all_gives_those_left_over_the_grace() {
     for place in PLACES {
         let script = "trap \"sleep 0.2; echo tidied up; exit\" TERM; ready; while :; do sleep 0.1; done";
         let (life, _) = leaves_over(place, &["--wait-all", "--grace", "60s"], script);
-        // It is a descendant's parent now, and nobody else's.
-        until("main is reaped", || (children(life.init()).len() == 1).then_some(()));
+        // Whoever is left leads a session; main, which does not, is a child until it is reaped.
+        let leads_session = |pid: i32| getsid(Some(Pid::from_raw(pid))) == Ok(Pid::from_raw(pid));
+        until("main is reaped", || {
+            let children = children(life.init());
+            (!children.is_empty() && children.into_iter().all(leads_session)).then_some(())
+        });
         life.signal(libc::SIGTERM);
         assert_eq!(life.end(), Ended::new(7, "tidied up\n", ""));
     }
