@@ -187,8 +187,8 @@ impl Command {
         self
     }
 
-    /// The signal state that it gets; by default the calling thread's mask at [`Self::spawn`], and what was
-    /// ignored when this program was executed.
+    /// The signal state that it gets; by default the calling thread's mask at [`Self::spawn`]; SIGPIPE as it was
+    /// when this program was executed, since Rust's runtime changes it; and everything else as it is ignored now.
     pub fn signal_state(&mut self, signals: SignalState) -> &mut Self {
         self.signals = Some(signals);
         self
