@@ -4,18 +4,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, ValueEnum};
-use launch_init::handoff::Group;
-use launch_init::parse::{descriptor, duration, id, number, variable};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use launch_init::handoff::{FileSystem, Group, Step};
+use launch_init::parse::{descriptor, duration, id, variable};
 
 use crate::error::Error;
-use crate::plan::{Identity, Network, Options, Share, Tmp};
+use crate::plan::{Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
+use crate::spec::{self, size};
 
 /// Run a command in Linux namespaces of its own, under a real PID 1.
 ///
@@ -76,6 +77,101 @@ pub struct Cli {
     /// Keep the caller's /tmp
     #[arg(long, help_heading = "Files")]
     keep_tmp: bool,
+
+    /// A root file system: this directory, read-only, or writable with :rw [default: the caller's /]
+    #[arg(long, value_name = "DIR[:rw]", value_parser = OsStringValueParser::new().try_map(|text| spec::rootfs(&text)), help_heading = "Files")]
+    rootfs: Option<(OsString, bool)>,
+
+    /// Make all of / read-only, but the fresh /proc and /tmp, and what is mounted by other options
+    #[arg(long, help_heading = "Files")]
+    read_only: bool,
+
+    /// Make all of / writable, on a layer above it that is thrown away
+    #[arg(long, help_heading = "Files")]
+    volatile: bool,
+
+    /// As --volatile, but keep what was written in this directory; launch diff DIR lists it
+    #[arg(long, value_name = "DIR", conflicts_with = "volatile", help_heading = "Files")]
+    keep: Option<PathBuf>,
+
+    /// How /proc is mounted: hidepid=MODE,subset=pid, or one of them
+    #[arg(long, value_name = "OPTIONS", value_parser = proc_mode, help_heading = "Files")]
+    proc_mode: Option<Proc>,
+
+    /// Show SRC of the caller's at DEST, with all that is mounted below it, writable; each of these options may be
+    /// repeated, and they are carried out in their order
+    #[arg(long, value_name = "SRC[:DEST]", value_parser = step(|text| spec::bind(text, false, false, false)), help_heading = "Mounts")]
+    bind: Vec<Step>,
+
+    /// The same, read-only
+    #[arg(long, value_name = "SRC[:DEST]", value_parser = step(|text| spec::bind(text, true, false, false)), help_heading = "Mounts")]
+    ro_bind: Vec<Step>,
+
+    /// As --bind, and device files work there
+    #[arg(long, value_name = "SRC[:DEST]", value_parser = step(|text| spec::bind(text, false, true, false)), help_heading = "Mounts")]
+    dev_bind: Vec<Step>,
+
+    /// As --bind, if SRC exists
+    #[arg(long, value_name = "SRC[:DEST]", value_parser = step(|text| spec::bind(text, false, false, true)), help_heading = "Mounts")]
+    try_bind: Vec<Step>,
+
+    /// As --ro-bind, if SRC exists
+    #[arg(long, value_name = "SRC[:DEST]", value_parser = step(|text| spec::bind(text, true, false, true)), help_heading = "Mounts")]
+    try_ro_bind: Vec<Step>,
+
+    /// Show what descriptor FD stands for at DEST
+    #[arg(long, value_name = "FD:DEST", value_parser = step(spec::bind_descriptor), help_heading = "Mounts")]
+    bind_fd: Vec<Step>,
+
+    /// An empty tmpfs [default: mode=755, and half of the memory]
+    #[arg(long, value_name = "DEST[:size=SIZE,mode=MODE]", value_parser = step(spec::tmpfs), help_heading = "Mounts")]
+    tmpfs: Vec<Step>,
+
+    /// Layers of directories as one, the uppermost first; changes go to upper, with work beside it on the same file
+    /// system, or are refused
+    #[arg(long, value_name = "DEST:lower=DIR[:lower=DIR]...[,upper=DIR,work=DIR]", value_parser = step(|text| spec::overlay(text, false)), help_heading = "Mounts")]
+    overlay: Vec<Step>,
+
+    /// Layers of directories as one; changes are thrown away
+    #[arg(long, value_name = "DEST:lower=DIR[:lower=DIR]...", value_parser = step(|text| spec::overlay(text, true)), help_heading = "Mounts")]
+    tmp_overlay: Vec<Step>,
+
+    /// A proc of the sandbox's processes
+    #[arg(long, value_name = "DEST", value_parser = step(|text| mount(text, PROC)), help_heading = "Mounts")]
+    proc: Vec<Step>,
+
+    /// The devices that every program expects, and no other: null, zero, full, random, urandom, tty, fd, stdin, stdout,
+    /// stderr, pts, ptmx and shm
+    #[arg(long, value_name = "DEST", value_parser = step(|text| mount(text, FileSystem::Dev)), help_heading = "Mounts")]
+    dev: Vec<Step>,
+
+    /// The message queues of the IPC namespace
+    #[arg(long, value_name = "DEST", num_args = 0..=1, default_missing_value = "/dev/mqueue", value_parser = step(|text| mount(text, FileSystem::MessageQueue)), help_heading = "Mounts")]
+    mqueue: Vec<Step>,
+
+    /// Make a directory
+    #[arg(long, value_name = "DEST", value_parser = step(spec::directory), help_heading = "Mounts")]
+    dir: Vec<Step>,
+
+    /// A file with what descriptor FD gives until its end
+    #[arg(long, value_name = "FD:DEST", value_parser = step(spec::file), help_heading = "Mounts")]
+    file: Vec<Step>,
+
+    /// Make a symbolic link
+    #[arg(long, value_name = "TARGET:DEST", value_parser = step(spec::symlink), help_heading = "Mounts")]
+    symlink: Vec<Step>,
+
+    /// Hide a file or directory behind an empty, unreadable one
+    #[arg(long, value_name = "PATH", value_parser = step(|text| spec::path(text).map(Step::Mask)), help_heading = "Mounts")]
+    mask: Vec<Step>,
+
+    /// Make PATH read-only
+    #[arg(long, value_name = "PATH", value_parser = step(|text| spec::path(text).map(Step::RemountReadOnly)), help_heading = "Mounts")]
+    remount_ro: Vec<Step>,
+
+    /// All of these, in their order.
+    #[arg(skip)]
+    files: Vec<Step>,
 
     /// Start in this directory [default: the caller's, or / where a fresh mount hides that]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
@@ -139,6 +235,49 @@ enum Unshare {
     Time,
 }
 
+/// The options that are carried out in the order in which they stand.
+const ORDERED: [&str; 17] = [
+    "bind",
+    "ro_bind",
+    "dev_bind",
+    "try_bind",
+    "try_ro_bind",
+    "bind_fd",
+    "tmpfs",
+    "overlay",
+    "tmp_overlay",
+    "proc",
+    "dev",
+    "mqueue",
+    "dir",
+    "file",
+    "symlink",
+    "mask",
+    "remount_ro",
+];
+
+/// How it is mounted in a sandbox is the plan's to say.
+const PROC: FileSystem = FileSystem::Proc { masked: false, hide_pids: None, only_pids: false };
+
+fn step(
+    read: impl Fn(&OsStr) -> Result<Step, String> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = Step> {
+    OsStringValueParser::new().try_map(move |text| read(&text))
+}
+
+fn mount(text: &OsStr, what: FileSystem) -> Result<Step, String> {
+    spec::path(text).map(|at| Step::Mount { what, at })
+}
+
+fn in_order(matches: &ArgMatches) -> Vec<Step> {
+    let of = |id| {
+        matches.indices_of(id).into_iter().flatten().zip(matches.get_many(id).into_iter().flatten().cloned())
+    };
+    let mut steps: Vec<(usize, Step)> = ORDERED.into_iter().flat_map(of).collect();
+    steps.sort_by_key(|(index, _)| *index);
+    steps.into_iter().map(|(_, step)| step).collect()
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Request {
@@ -153,7 +292,10 @@ pub enum Request {
 /// # Errors
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
-    match Cli::try_parse_from(arguments) {
+    let matches = Cli::command().try_get_matches_from(arguments);
+    match matches
+        .and_then(|matches| Ok(Cli { files: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
+    {
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -194,7 +336,15 @@ impl Cli {
             },
             host_name: self.hostname.clone(),
             domain_name: self.domainname.clone(),
+            root: self.rootfs.clone().map(|(path, writable)| RootDirectory { path: path.into(), writable }),
+            read_only: self.read_only,
+            volatile: match &self.keep {
+                Some(directory) => Some(Volatile::Keep(directory.clone())),
+                None => self.volatile.then_some(Volatile::Discard),
+            },
             tmp: if self.keep_tmp { Tmp::Callers } else { Tmp::Fresh { size: self.tmp_size } },
+            proc: self.proc_mode.unwrap_or_default(),
+            files: self.files.clone(),
             directory: self.chdir.clone(),
             clear_environment: self.clear_env,
             unset: self.unset_env.clone(),
@@ -204,6 +354,7 @@ impl Cli {
             timeout: self.timeout,
             group,
             report_namespaces: self.status_fd.is_some(),
+            ..Options::default()
         }
     }
 
@@ -276,21 +427,24 @@ fn in_one_line(error: &clap::Error) -> Error {
     Error::Option(object.into(), reason)
 }
 
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        Some((at, 't' | 'T')) => (&text[..at], 1 << 40),
-        _ => (text, 1),
-    };
-    number(digits)
-        .and_then(|number| number.checked_mul(factor))
-        // The kernel counts a file system's size in a signed number.
-        .filter(|size| (1..=i64::MAX as u64).contains(size))
-        .ok_or_else(|| {
-            format!("{text:?} is no size: say a number of bytes above 0, or one with K, M, G or T")
-        })
+fn proc_mode(text: &str) -> Result<Proc, String> {
+    let mut mode = Proc::default();
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("subset", "pid")) => mode.only_pids = true,
+            Some(("hidepid", value)) => {
+                mode.hide_pids = Some(match value {
+                    "0" | "off" => 0,
+                    "1" | "noaccess" => 1,
+                    "2" | "invisible" => 2,
+                    "4" | "ptraceable" => 4,
+                    _ => return Err(format!("{value:?} is none of off, noaccess, invisible, ptraceable")),
+                });
+            }
+            _ => return Err(format!("{text:?}: say hidepid=MODE, subset=pid, or both with a comma")),
+        }
+    }
+    Ok(mode)
 }
 
 #[cfg(test)]
@@ -347,14 +501,6 @@ mod tests {
             "command line: --uid: cannot be used together with --keep-id"
         );
         assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
-    }
-
-    #[test]
-    fn sizes_out_of_range_and_in_other_forms_are_refused() {
-        for text in ["0", "0K", "K", "", "-1M", "1.5G", "9999999999G", "1 M", "1é"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-        assert_eq!((size("7"), size("64m"), size("1G")), (Ok(7), Ok(64 << 20), Ok(1 << 30)));
     }
 
     #[test]

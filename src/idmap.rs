@@ -21,8 +21,8 @@ pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps) -> Result<(), Error> {
     if maps.deny_setgroups {
         write_file(pid, "setgroups", "deny")?;
     }
-    write_file(pid, "uid_map", &line(maps.users))?;
-    write_file(pid, "gid_map", &line(maps.groups))
+    write_file(pid, "uid_map", &lines(&maps.users))?;
+    write_file(pid, "gid_map", &lines(&maps.groups))
 }
 
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
@@ -36,8 +36,8 @@ fn number_in_proc(pidfd: BorrowedFd<'_>) -> Result<u32, Error> {
     number.filter(|number| *number != 0).ok_or(Error::ForeignProc)
 }
 
-fn line(map: IdMap) -> String {
-    format!("{} {} 1\n", map.inside, map.outside)
+fn lines(maps: &[IdMap]) -> String {
+    maps.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect()
 }
 
 fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {

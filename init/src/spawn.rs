@@ -21,12 +21,11 @@ use nix::unistd::{
 
 use crate::error::Error;
 use crate::exit;
-use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
+use crate::handoff::{Account, Descriptors, Failure, Group, Name, Report, Workload, first_body};
 use crate::parse::User;
 use crate::presets::{Moment, Tell};
 use crate::signals::{self, Received, SignalQueue};
 use crate::sys::{self, CStringArray};
-use crate::terminal_filter;
 
 /// Where programs are looked for when the environment has no PATH; execvp(3)'s default.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -245,19 +244,18 @@ fn become_workload(
     if let Descriptors::Only(keep) = &workload.descriptors {
         keep_only(keep).map_err(failed("descriptors"))?;
     }
-    // While there is still the right to.
-    if workload.filter_terminal {
-        sys::install_filter(&terminal_filter::instructions()).map_err(failed("seccomp filter"))?;
-    }
-    (0..64)
-        .filter(|capability| workload.forbidden_capabilities & 1 << capability != 0)
-        .try_for_each(sys::forbid_capability)
-        .map_err(failed("bounding set"))?;
-    if workload.drop_capabilities {
+    if let Some(sets) = workload.capabilities {
+        (0..64)
+            .filter(|capability| sets.allowed & 1 << capability == 0)
+            .try_for_each(|capability| match sys::forbid_capability(capability) {
+                Err(Errno::EINVAL) => Ok(()),
+                other => other,
+            })
+            .map_err(failed("bounding set"))?;
         drop_inherited_capabilities().map_err(failed("capabilities"))?;
     }
-    if let Some(user) = workload.user {
-        become_user(user).map_err(failed("user"))?;
+    if let Some(Account { user: Name::Id(uid), group: Some(Name::Id(gid)), .. }) = &workload.user {
+        become_user(User { uid: *uid, gid: *gid }).map_err(failed("user"))?;
     }
     if let Some(signal) = workload.parent_death_signal {
         // After the change of user, which clears it.

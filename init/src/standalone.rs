@@ -13,7 +13,7 @@ use nix::unistd::{Pid, getpid, getsid};
 use crate::error::Error;
 use crate::event_loop::{Above, End, EventLoop, Running, Target};
 use crate::exit::Outcome;
-use crate::handoff::{Descriptors, Group, SignalState, Step, Workload};
+use crate::handoff::{Account, Descriptors, Group, Name, SignalState, Step, Workload};
 use crate::parse::{self, User};
 use crate::presets::{self, Call, Moment, Program, Stream, Tell, Voice};
 use crate::settings::{self, Placement, Request, Settings};
@@ -219,11 +219,19 @@ fn start(
         signals,
         descriptors: settings.keep.clone().map_or(Descriptors::Inherited, Descriptors::Only),
         group,
-        user,
+        user: user.map(|user| Account {
+            user: Name::Id(user.uid),
+            group: Some(Name::Id(user.gid)),
+            groups: Vec::new(),
+        }),
         parent_death_signal: settings.parent_death_signal,
-        filter_terminal: false,
-        forbidden_capabilities: 0,
-        drop_capabilities: false,
+        capabilities: None,
+        no_new_privileges: false,
+        filters: Vec::new(),
+        limits: Vec::new(),
+        oom_score: None,
+        niceness: None,
+        umask: None,
     };
     let extra =
         Extra { terminal: None, tell, exec_failure: settings.exec_failure, listen_pid: settings.listen_pid };

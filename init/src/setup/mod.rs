@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::error::Error;
-use crate::handoff::Step;
+use crate::handoff::{FileSystem, Step};
 pub(crate) use pty::Pty;
 
 /// Carries out every step; returns the terminal if one of them made it.
@@ -32,11 +32,12 @@ pub(crate) fn carry_out(steps: &[Step]) -> Result<Option<Pty>, Error> {
             Step::LoopbackUp => network::set_loopback_up(),
             Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
             Step::PrivateMounts => mounts::make_private(),
-            Step::Proc => mounts::mount_proc(),
-            Step::Tmp { size } => mounts::mount_tmp(*size),
+            Step::Mount { what: FileSystem::Proc { .. }, .. } => mounts::mount_proc(),
+            Step::Mount { what: FileSystem::Tmpfs { size, .. }, .. } => mounts::mount_tmp(*size),
             Step::Pty { callers } => pty::make(callers.as_deref()).map(|pty| terminal = Some(pty)),
             Step::ChangeDirectory(path) => nix::unistd::chdir(path.as_os_str()),
             Step::KeepDirectory(path) => directory::keep(path),
+            _ => Err(Errno::ENOSYS),
         }
         .map_err(failed)?;
     }

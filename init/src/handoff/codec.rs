@@ -1,20 +1,22 @@
-//! What launcher and init say to each other: the plan one way, reports the other; types, encode and decode.
+//! The form of the plan and the reports on the channel: frames with a header, encode and decode.
 //!
-//! Values only: no descriptor is read or written here. Both ends are usually the same file, but `launch-init`
-//! is a program of its own too, so every frame names the version of its format.
+//! Pure: no descriptor is read or written here.
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use super::{
+    Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Instruction, Limit, Name, Overlay,
+    Plan, Report, Root, SignalState, Source, Step, Upper, Workload,
+};
 use crate::exit::Outcome;
-use crate::parse::User;
 use crate::supervisor::{Leftovers, Policy, Rewrites};
 
 /// The format of the frames below. It changes whenever one of the types changes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = *b"lnch";
 /// Magic, version, length of the body.
@@ -22,200 +24,6 @@ pub const HEADER: usize = 4 + 2 + 4;
 /// No body is larger: it would be a mistake, and is refused before anything is allocated for it. The arguments
 /// and environment of one exec are limited to 6 MiB (execve(2)).
 const LARGEST_BODY: usize = 16 << 20;
-
-/// All that init is told: what to set up, what to start, and how to look after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// How much of what init does is reported: 0 (nothing) to 5 (trace), as `log::LevelFilter` counts.
-    pub log_level: u8,
-    /// The set-up, carried out in this order.
-    pub steps: Vec<Step>,
-    /// What is started then.
-    pub workload: Workload,
-    /// How it is looked after.
-    pub policy: Policy,
-    /// Whether [`Report::Started`] names the namespaces.
-    pub report_namespaces: bool,
-}
-
-/// One step of the set-up inside the new namespaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// sethostname(2).
-    HostName(OsString),
-    /// setdomainname(2).
-    DomainName(OsString),
-    /// Set `lo` up in a network namespace of one's own.
-    LoopbackUp,
-    /// A time namespace for the workload and all that it starts; see time_namespaces(7).
-    TimeNamespace,
-    /// From here on no mount is propagated, in or out; see mount_namespaces(7).
-    PrivateMounts,
-    /// A proc of the new PID namespace on /proc.
-    Proc,
-    /// A tmpfs on /tmp, of at most `size` bytes (none: the kernel's default, half of the memory).
-    Tmp {
-        /// In bytes.
-        size: Option<u64>,
-    },
-    /// A pseudo-terminal of the sandbox's own.
-    Pty {
-        /// The name of the caller's terminal, which is hidden.
-        callers: Option<OsString>,
-    },
-    /// Start in this directory.
-    ChangeDirectory(OsString),
-    /// Start in the caller's directory, whose path was this, unless a mount has hidden it.
-    KeepDirectory(OsString),
-}
-
-impl Step {
-    /// What is done, as errors and logs name it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::HostName(_) => "host name",
-            Self::DomainName(_) => "domain name",
-            Self::LoopbackUp => "network",
-            Self::TimeNamespace => "time namespace",
-            Self::PrivateMounts | Self::Proc | Self::Tmp { .. } => "mount",
-            Self::Pty { .. } => "terminal",
-            Self::ChangeDirectory(_) | Self::KeepDirectory(_) => "working directory",
-        }
-    }
-
-    /// What it is done to, as errors and logs name it.
-    pub fn object(&self) -> &OsStr {
-        match self {
-            Self::HostName(name) | Self::DomainName(name) => name,
-            Self::LoopbackUp => OsStr::new("lo"),
-            Self::TimeNamespace => OsStr::new("unshare"),
-            Self::PrivateMounts => OsStr::new("/"),
-            Self::Proc => OsStr::new("/proc"),
-            Self::Tmp { .. } => OsStr::new("/tmp"),
-            Self::Pty { .. } => OsStr::new("/dev/pts"),
-            Self::ChangeDirectory(path) | Self::KeepDirectory(path) => path,
-        }
-    }
-}
-
-/// The program that init starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// CMD and its arguments; never empty. CMD is looked for in the PATH of `environment`.
-    pub command: Vec<OsString>,
-    /// `KEY=VALUE`, each.
-    pub environment: Vec<OsString>,
-    /// Its signal state.
-    pub signals: SignalState,
-    /// The descriptors above 2 that it gets.
-    pub descriptors: Descriptors,
-    /// Which process group it is in.
-    pub group: Group,
-    /// Whom it runs as, if not as init.
-    pub user: Option<User>,
-    /// The signal that it gets when init ends; prctl(2), PR_SET_PDEATHSIG.
-    pub parent_death_signal: Option<i32>,
-    /// Whether it is kept from typing into a terminal that it shares with the caller (TIOCSTI, TIOCLINUX).
-    pub filter_terminal: bool,
-    /// The capabilities that it can never have: bit n stands for capability n.
-    pub forbidden_capabilities: u64,
-    /// Whether it loses the capabilities that init kept across its own exec. A root of the new user namespace
-    /// gets its own by its exec; anybody else has none.
-    pub drop_capabilities: bool,
-}
-
-/// Which descriptors above 2 the workload gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Descriptors {
-    /// Every one that init inherited, as by an exec.
-    Inherited,
-    /// Those of these numbers.
-    Only(Vec<i32>),
-}
-
-/// What a program inherits of signals through an exec.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SignalState {
-    /// The blocked ones: bit n-1 stands for signal n.
-    pub mask: u64,
-    /// Whether SIGPIPE is ignored. Rust's runtime changes it, so it is carried along.
-    pub ignore_pipe: bool,
-    /// Whether SIGCHLD is ignored. PID 1 has to change it, so it is carried along. Every other disposition is
-    /// handed down by the kernel, since neither launcher nor init touches it.
-    pub ignore_child: bool,
-}
-
-/// The process group of the workload; see credentials(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// One of its own, which signals are forwarded to.
-    Own {
-        /// Whether it is put into the foreground of the terminal that stdin is.
-        foreground: bool,
-    },
-    /// The caller's own, since others (of the same pipeline) may be in it: taking the foreground would stop
-    /// them at their next read. The terminal's signals reach the workload directly.
-    Callers,
-    /// The leading one of a session of its own (setsid(2)), in the foreground of the sandbox's own terminal
-    /// ([`Step::Pty`]), or else of the one that stdin is, if that is free.
-    Session,
-}
-
-/// What init says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// A line for the log, with its level as `log::Level` counts.
-    Log {
-        /// 1 (error) to 5 (trace).
-        level: u8,
-        /// The line.
-        message: String,
-    },
-    /// The sandbox has a terminal; its master comes with the message (unix(7), SCM_RIGHTS).
-    Terminal,
-    /// The workload was executed. Its pid inside; outside it comes as the message's credentials.
-    Started {
-        /// In the new PID namespace.
-        pid: i32,
-        /// The kind (as in /proc/PID/ns) and inode number of each namespace that the workload is in, if asked for.
-        namespaces: Vec<(String, u64)>,
-    },
-    /// A signal of this number stopped the workload.
-    Stopped {
-        /// SIGTSTP, SIGSTOP, SIGTTIN or SIGTTOU.
-        signal: i32,
-    },
-    /// The workload has ended, and so has everything else inside.
-    Ended(Outcome),
-    /// There will be no workload.
-    Failed(Failure),
-}
-
-/// Why no workload runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// 125, 126 or 127; see docs/exit-codes.md.
-    pub code: u8,
-    /// What was being done.
-    pub step: String,
-    /// What it was done to.
-    pub object: OsString,
-    /// What the errno alone doesn't say; empty where it says enough.
-    pub detail: String,
-    /// The system's reason; 0 where there is none.
-    pub errno: i32,
-}
-
-impl Failure {
-    /// The reason in words: the detail, or else what the errno means.
-    pub fn reason(&self) -> String {
-        match (self.detail.is_empty(), self.errno) {
-            (false, _) => self.detail.clone(),
-            (true, 0) => "unknown reason".into(),
-            (true, errno) => nix::errno::Errno::from_raw(errno).desc().into(),
-        }
-    }
-}
 
 /// A frame that the other end did not write in this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,14 +96,22 @@ impl Plan {
             Group::Own { foreground: true } => 2,
             Group::Session => 3,
         });
-        w.option(self.workload.user, |w, user| {
-            w.u64(user.uid.into());
-            w.u64(user.gid.into());
-        });
+        w.option(self.workload.user.as_ref(), Writer::account);
         w.option(self.workload.parent_death_signal, Writer::i32);
-        w.bool(self.workload.filter_terminal);
-        w.u64(self.workload.forbidden_capabilities);
-        w.bool(self.workload.drop_capabilities);
+        w.option(self.workload.capabilities, |w, sets| {
+            w.u64(sets.allowed);
+            w.u64(sets.ambient);
+        });
+        w.bool(self.workload.no_new_privileges);
+        w.list(&self.workload.filters, |w, filter| w.list(filter, Writer::instruction));
+        w.list(&self.workload.limits, |w, limit| {
+            w.u32(limit.resource);
+            w.u64(limit.soft);
+            w.u64(limit.hard);
+        });
+        w.option(self.workload.oom_score, Writer::i32);
+        w.option(self.workload.niceness, Writer::i32);
+        w.option(self.workload.umask, Writer::u32);
         w.duration(self.policy.grace);
         w.option(self.policy.timeout, Writer::duration);
         w.option(self.policy.kill_after, Writer::duration);
@@ -339,11 +155,15 @@ impl Plan {
                     3 => Group::Session,
                     _ => return Err(Malformed::Body),
                 },
-                user: r.option(|r| Ok(User { uid: r.id()?, gid: r.id()? }))?,
+                user: r.option(Reader::account)?,
                 parent_death_signal: r.option(Reader::i32)?,
-                filter_terminal: r.bool()?,
-                forbidden_capabilities: r.u64()?,
-                drop_capabilities: r.bool()?,
+                capabilities: r.option(|r| Ok(CapabilitySets { allowed: r.u64()?, ambient: r.u64()? }))?,
+                no_new_privileges: r.bool()?,
+                filters: r.list(|r| r.list(Reader::instruction))?,
+                limits: r.list(|r| Ok(Limit { resource: r.u32()?, soft: r.u64()?, hard: r.u64()? }))?,
+                oom_score: r.option(Reader::i32)?,
+                niceness: r.option(Reader::i32)?,
+                umask: r.option(Reader::u32)?,
             },
             policy: Policy {
                 grace: r.duration()?,
@@ -500,37 +320,146 @@ impl Writer {
         }
     }
 
+    fn u32(&mut self, value: u32) {
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn os_string(&mut self, value: &OsString) {
+        self.bytes(value.as_bytes());
+    }
+
     fn step(&mut self, step: &Step) {
         match step {
-            Step::HostName(name) => {
-                self.u8(0);
-                self.bytes(name.as_bytes());
-            }
-            Step::DomainName(name) => {
-                self.u8(1);
-                self.bytes(name.as_bytes());
-            }
+            Step::HostName(name) => self.tagged(0, name),
+            Step::DomainName(name) => self.tagged(1, name),
             Step::LoopbackUp => self.u8(2),
             Step::TimeNamespace => self.u8(3),
             Step::PrivateMounts => self.u8(4),
-            Step::Proc => self.u8(5),
-            Step::Tmp { size } => {
+            Step::NoUserNamespaces => self.u8(5),
+            Step::Root(root) => {
                 self.u8(6);
-                self.option(*size, Self::u64);
+                self.root(root);
             }
+            Step::ReadOnly => self.u8(7),
+            Step::Mount { what, at } => {
+                self.tagged(8, at);
+                self.file_system(what);
+            }
+            Step::Directory { path, mode } => {
+                self.tagged(9, path);
+                self.u32(*mode);
+            }
+            Step::Symlink { target, path } => {
+                self.tagged(10, path);
+                self.os_string(target);
+            }
+            Step::Mask(path) => self.tagged(11, path),
+            Step::RemountReadOnly(path) => self.tagged(12, path),
+            Step::EnterRoot => self.u8(13),
             Step::Pty { callers } => {
-                self.u8(9);
-                self.option(callers.as_deref(), |w, path| w.bytes(path.as_bytes()));
+                self.u8(14);
+                self.option(callers.as_ref(), Self::os_string);
             }
-            Step::ChangeDirectory(path) => {
-                self.u8(7);
-                self.bytes(path.as_bytes());
+            Step::ChangeDirectory(path) => self.tagged(15, path),
+            Step::KeepDirectory(path) => self.tagged(16, path),
+            Step::FindDirectory(path) => self.tagged(17, path),
+        }
+    }
+
+    fn tagged(&mut self, tag: u8, value: &OsString) {
+        self.u8(tag);
+        self.os_string(value);
+    }
+
+    fn root(&mut self, root: &Root) {
+        match root {
+            Root::Directory { path, writable } => {
+                self.tagged(0, path);
+                self.bool(*writable);
             }
-            Step::KeepDirectory(path) => {
-                self.u8(8);
-                self.bytes(path.as_bytes());
+            Root::Overlay(overlay) => {
+                self.u8(1);
+                self.overlay(overlay);
+            }
+            Root::Empty => self.u8(2),
+        }
+    }
+
+    fn file_system(&mut self, what: &FileSystem) {
+        match what {
+            FileSystem::Bind { source, read_only, devices, optional } => {
+                self.u8(0);
+                match source {
+                    Source::Path(path) => self.tagged(0, path),
+                    Source::Descriptor(number) => {
+                        self.u8(1);
+                        self.i32(*number);
+                    }
+                }
+                self.bool(*read_only);
+                self.bool(*devices);
+                self.bool(*optional);
+            }
+            FileSystem::Tmpfs { size, mode } => {
+                self.u8(1);
+                self.option(*size, Self::u64);
+                self.u32(*mode);
+            }
+            FileSystem::Overlay(overlay) => {
+                self.u8(2);
+                self.overlay(overlay);
+            }
+            FileSystem::Proc { masked, hide_pids, only_pids } => {
+                self.u8(3);
+                self.bool(*masked);
+                self.option(*hide_pids, Self::u8);
+                self.bool(*only_pids);
+            }
+            FileSystem::Dev => self.u8(4),
+            FileSystem::MessageQueue => self.u8(5),
+            FileSystem::File { descriptor } => {
+                self.u8(6);
+                self.i32(*descriptor);
             }
         }
+    }
+
+    fn overlay(&mut self, overlay: &Overlay) {
+        self.list(&overlay.lower, Self::os_string);
+        match &overlay.upper {
+            Upper::None => self.u8(0),
+            Upper::Discarded => self.u8(1),
+            Upper::Kept { upper, work } => {
+                self.tagged(2, upper);
+                self.os_string(work);
+            }
+        }
+    }
+
+    fn account(&mut self, account: &Account) {
+        self.name(&account.user);
+        self.option(account.group.as_ref(), Self::name);
+        self.list(&account.groups, Self::name);
+    }
+
+    fn name(&mut self, name: &Name) {
+        match name {
+            Name::Id(id) => {
+                self.u8(0);
+                self.u32(*id);
+            }
+            Name::Named(name) => {
+                self.u8(1);
+                self.bytes(name.as_bytes());
+            }
+        }
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) {
+        self.0.extend(instruction.code.to_le_bytes());
+        self.u8(instruction.jump_true);
+        self.u8(instruction.jump_false);
+        self.u32(instruction.operand);
     }
 }
 
@@ -602,6 +531,10 @@ impl<'a> Reader<'a> {
         if self.bool()? { one(self).map(Some) } else { Ok(None) }
     }
 
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
     fn step(&mut self) -> Result<Step, Malformed> {
         Ok(match self.u8()? {
             0 => Step::HostName(self.os_string()?),
@@ -609,17 +542,94 @@ impl<'a> Reader<'a> {
             2 => Step::LoopbackUp,
             3 => Step::TimeNamespace,
             4 => Step::PrivateMounts,
-            5 => Step::Proc,
-            6 => Step::Tmp { size: self.option(Self::u64)? },
-            7 => Step::ChangeDirectory(self.os_string()?),
-            8 => Step::KeepDirectory(self.os_string()?),
-            9 => Step::Pty { callers: self.option(Self::os_string)? },
+            5 => Step::NoUserNamespaces,
+            6 => Step::Root(self.root()?),
+            7 => Step::ReadOnly,
+            8 => {
+                let at = self.os_string()?;
+                Step::Mount { what: self.file_system()?, at }
+            }
+            9 => Step::Directory { path: self.os_string()?, mode: self.u32()? },
+            10 => {
+                let path = self.os_string()?;
+                Step::Symlink { target: self.os_string()?, path }
+            }
+            11 => Step::Mask(self.os_string()?),
+            12 => Step::RemountReadOnly(self.os_string()?),
+            13 => Step::EnterRoot,
+            14 => Step::Pty { callers: self.option(Self::os_string)? },
+            15 => Step::ChangeDirectory(self.os_string()?),
+            16 => Step::KeepDirectory(self.os_string()?),
+            17 => Step::FindDirectory(self.os_string()?),
             _ => return Err(Malformed::Body),
         })
     }
 
-    fn id(&mut self) -> Result<u32, Malformed> {
-        self.u64()?.try_into().map_err(|_| Malformed::Body)
+    fn root(&mut self) -> Result<Root, Malformed> {
+        Ok(match self.u8()? {
+            0 => Root::Directory { path: self.os_string()?, writable: self.bool()? },
+            1 => Root::Overlay(self.overlay()?),
+            2 => Root::Empty,
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn file_system(&mut self) -> Result<FileSystem, Malformed> {
+        Ok(match self.u8()? {
+            0 => FileSystem::Bind {
+                source: match self.u8()? {
+                    0 => Source::Path(self.os_string()?),
+                    1 => Source::Descriptor(self.i32()?),
+                    _ => return Err(Malformed::Body),
+                },
+                read_only: self.bool()?,
+                devices: self.bool()?,
+                optional: self.bool()?,
+            },
+            1 => FileSystem::Tmpfs { size: self.option(Self::u64)?, mode: self.u32()? },
+            2 => FileSystem::Overlay(self.overlay()?),
+            3 => FileSystem::Proc {
+                masked: self.bool()?,
+                hide_pids: self.option(Self::u8)?,
+                only_pids: self.bool()?,
+            },
+            4 => FileSystem::Dev,
+            5 => FileSystem::MessageQueue,
+            6 => FileSystem::File { descriptor: self.i32()? },
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn overlay(&mut self) -> Result<Overlay, Malformed> {
+        let lower = self.list(Self::os_string)?;
+        let upper = match self.u8()? {
+            0 => Upper::None,
+            1 => Upper::Discarded,
+            2 => Upper::Kept { upper: self.os_string()?, work: self.os_string()? },
+            _ => return Err(Malformed::Body),
+        };
+        if lower.is_empty() { Err(Malformed::Body) } else { Ok(Overlay { lower, upper }) }
+    }
+
+    fn account(&mut self) -> Result<Account, Malformed> {
+        Ok(Account { user: self.name()?, group: self.option(Self::name)?, groups: self.list(Self::name)? })
+    }
+
+    fn name(&mut self) -> Result<Name, Malformed> {
+        Ok(match self.u8()? {
+            0 => Name::Id(self.u32()?),
+            1 => Name::Named(self.string()?),
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn instruction(&mut self) -> Result<Instruction, Malformed> {
+        Ok(Instruction {
+            code: self.array().map(u16::from_le_bytes)?,
+            jump_true: self.u8()?,
+            jump_false: self.u8()?,
+            operand: self.u32()?,
+        })
     }
 
     fn rewrites(&mut self) -> Result<Rewrites, Malformed> {
@@ -640,6 +650,10 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    fn mount(what: FileSystem) -> Step {
+        Step::Mount { what, at: "/at".into() }
+    }
+
     fn plan() -> Plan {
         let mut rewrites = Rewrites::default();
         rewrites.set(15, 3);
@@ -652,12 +666,42 @@ mod tests {
                 Step::LoopbackUp,
                 Step::TimeNamespace,
                 Step::PrivateMounts,
-                Step::Proc,
-                Step::Tmp { size: Some(1 << 40) },
-                Step::Tmp { size: None },
+                Step::NoUserNamespaces,
+                Step::Root(Root::Directory { path: "/root".into(), writable: true }),
+                Step::Root(Root::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::None })),
+                Step::Root(Root::Empty),
+                Step::ReadOnly,
+                mount(FileSystem::Bind {
+                    source: Source::Path("/a".into()),
+                    read_only: true,
+                    devices: false,
+                    optional: true,
+                }),
+                mount(FileSystem::Bind {
+                    source: Source::Descriptor(7),
+                    read_only: false,
+                    devices: true,
+                    optional: false,
+                }),
+                mount(FileSystem::Tmpfs { size: Some(1 << 40), mode: 0o1777 }),
+                mount(FileSystem::Overlay(Overlay {
+                    lower: vec!["/a".into(), "/b".into()],
+                    upper: Upper::Kept { upper: "/u".into(), work: "/w".into() },
+                })),
+                mount(FileSystem::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::Discarded })),
+                mount(FileSystem::Proc { masked: true, hide_pids: Some(2), only_pids: false }),
+                mount(FileSystem::Dev),
+                mount(FileSystem::MessageQueue),
+                mount(FileSystem::File { descriptor: 9 }),
+                Step::Directory { path: "/d".into(), mode: 0o700 },
+                Step::Symlink { target: "../x".into(), path: "/s".into() },
+                Step::Mask("/m".into()),
+                Step::RemountReadOnly("/r".into()),
+                Step::EnterRoot,
                 Step::Pty { callers: Some("/dev/tty1".into()) },
                 Step::ChangeDirectory("/a b".into()),
                 Step::KeepDirectory(OsString::from_vec(vec![b'/', 0xff, b'\n'])),
+                Step::FindDirectory("/home".into()),
             ],
             workload: Workload {
                 command: vec!["sh".into(), "".into(), OsString::from_vec((1..=255).collect())],
@@ -665,11 +709,22 @@ mod tests {
                 signals: SignalState { mask: u64::MAX - 5, ignore_pipe: true, ignore_child: false },
                 descriptors: Descriptors::Only(vec![3, 77]),
                 group: Group::Own { foreground: true },
-                user: Some(User { uid: 7, gid: 8 }),
+                user: Some(Account {
+                    user: Name::Named("me".into()),
+                    group: Some(Name::Id(8)),
+                    groups: vec![Name::Id(9), Name::Named("wheel".into())],
+                }),
                 parent_death_signal: Some(9),
-                filter_terminal: true,
-                forbidden_capabilities: 1 << 19,
-                drop_capabilities: true,
+                capabilities: Some(CapabilitySets { allowed: 1 << 40, ambient: 3 }),
+                no_new_privileges: true,
+                filters: vec![
+                    vec![Instruction { code: 6, jump_true: 1, jump_false: 2, operand: 0x7fff_0000 }],
+                    vec![],
+                ],
+                limits: vec![Limit { resource: 7, soft: 1, hard: u64::MAX }],
+                oom_score: Some(-1000),
+                niceness: Some(-20),
+                umask: Some(0o77),
             },
             policy: Policy {
                 grace: Duration::from_millis(1500),
