@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::plan::{self, Caller, Identity, Network, Options, Share, Tmp};
+use crate::plan::{self, Caller, Identity, Network, Options, Share, Tmp, Volatile};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
-use crate::sys;
+use crate::volatile::Tree;
+use crate::{kept, sys, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -247,6 +248,11 @@ impl Command {
         // Before anything of ours is opened and could have one of these numbers.
         check_open(&self.options.keep)?;
         let plan = plan::plan(&self.options, &self.caller()?)?;
+        plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let lock = match &plan.kept {
+            Some(layers) => Some(kept::prepare(&layers.kept, &layers.manifest, &layers.layout)?),
+            None => None,
+        };
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
             let Some(given) = given else { continue };
@@ -256,7 +262,27 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
+        let mut sandbox = Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })?;
+        sandbox.hold(lock);
+        Ok(sandbox)
+    }
+
+    /// What layers above `/` stand on. Nothing is read where there are none.
+    fn tree(&self, directory: &Result<Option<PathBuf>, Errno>) -> Result<Option<Tree>, Error> {
+        let kept = match &self.options.volatile {
+            None => return Ok(None),
+            Some(Volatile::Discard) => None,
+            Some(Volatile::Keep(directory)) => Some(kept::look(directory)?),
+        };
+        let root = self.options.root.as_ref().map(|root| root.path.as_path());
+        let mut own = Vec::new();
+        // Root's rights are those of its ids in the sandbox, and an ordinary user's layers would be in its way.
+        if root.is_none() && !geteuid().is_root() {
+            own.extend(directory.clone().ok().flatten());
+            own.extend(std::env::var_os("HOME").map(PathBuf::from));
+            own.push("/var/tmp".into());
+        }
+        tree::read(root.unwrap_or(Path::new("/")), &own, plan::fresh(&self.options), kept).map(Some)
     }
 
     fn caller(&self) -> Result<Caller, Error> {
@@ -268,11 +294,14 @@ impl Command {
                 signals::callers_state(mask)
             }
         };
+        let directory = working_directory();
+        let tree = self.tree(&directory)?;
         Ok(Caller {
+            tree,
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
-            directory: working_directory(),
+            directory,
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,

@@ -26,6 +26,10 @@ pub enum Error {
     Channel(Errno),
     /// A caller's descriptor cannot be used: its number, and why.
     Descriptor(i32, Errno),
+    /// What `/` is to be put together from cannot be read: which file.
+    Tree(OsString, Errno),
+    /// A directory of `--keep` cannot be used: which, and why.
+    Kept(OsString, String),
     /// The caller's signals cannot be blocked or received.
     Signals(Errno),
     /// The namespaces could not be made; which were asked for.
@@ -67,6 +71,8 @@ impl Error {
             Self::InitFile(..) => "init",
             Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
             Self::Descriptor(..) => "descriptor",
+            Self::Tree(..) => "file tree",
+            Self::Kept(..) => "kept layers",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
             Self::IdMap(..) | Self::ForeignProc => "id map",
@@ -81,7 +87,11 @@ impl Error {
     /// What it was done to.
     pub fn object(&self) -> OsString {
         match self {
-            Self::Option(object, _) | Self::InitFile(object, _) | Self::IdMap(object, _) => object.clone(),
+            Self::Option(object, _)
+            | Self::InitFile(object, _)
+            | Self::IdMap(object, _)
+            | Self::Tree(object, _)
+            | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
             Self::Descriptor(number, _) => number.to_string().into(),
@@ -108,6 +118,7 @@ impl Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
@@ -120,7 +131,7 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) => reason.clone(),
+            Self::Option(_, reason) | Self::Kept(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -169,6 +180,7 @@ impl std::error::Error for Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)

@@ -7,9 +7,11 @@
 
 pub mod cli;
 mod command;
+pub mod diff;
 mod error;
 pub mod hints;
 mod idmap;
+mod kept;
 pub mod plan;
 pub mod relay;
 pub mod sandbox;
@@ -17,6 +19,8 @@ pub mod spec;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;
+mod tree;
+pub mod volatile;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked, check_open};

@@ -3,16 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Request};
+use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
 use launch::{Command, Error, SignalState, watch};
-use launch_init::signals;
 use launch_init::terminal::Terminal;
+use launch_init::{exit, signals};
 use log::LevelFilter;
+use nix::errno::Errno;
 
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
@@ -33,6 +36,7 @@ fn launch() -> Result<u8, Error> {
     let arguments: Vec<_> = std::env::args_os().collect();
     match cli::parse(arguments.clone()).inspect_err(|error| tell_status(&arguments, error))? {
         Request::Run(cli) => run(&cli, signals),
+        Request::Diff(directory) => list_changes(&directory),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -66,6 +70,23 @@ fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
         Err(error) => status.failed(error),
     }
     outcome.map(launch::Outcome::code)
+}
+
+/// What could not be compared is said, and makes the list one that cannot be relied on.
+fn list_changes(directory: &Path) -> Result<u8, Error> {
+    let Diff { changes, failures } = diff::diff(directory)?;
+    let text: String = changes.iter().map(|change| format!("{change}\n")).collect();
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `launch diff DIR | head` may have closed it.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        result => result.map_err(|error| {
+            Error::Descriptor(libc::STDOUT_FILENO, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        })?,
+    }
+    for (path, reason) in &failures {
+        report(&Error::Kept(path.into(), reason.clone()));
+    }
+    Ok(if failures.is_empty() { 0 } else { exit::FAILED })
 }
 
 fn take_over_signals() -> Result<SignalState, Error> {

@@ -17,6 +17,7 @@ use launch_init::supervisor::Policy;
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::volatile::{self, Fresh, Kept, Layout, Manifest, Tree};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
@@ -287,6 +288,8 @@ pub struct Caller {
     pub signals: SignalState,
     /// How much is to be logged, as `log::LevelFilter` counts.
     pub log_level: u8,
+    /// What a `/` that is all writable is put together from; none without one.
+    pub tree: Option<Tree>,
 }
 
 /// What will be done.
@@ -298,8 +301,23 @@ pub struct Plan {
     pub maps: Option<IdMaps>,
     /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec.
     pub init_capabilities: &'static [u32],
+    /// What is made before, for what is to be kept.
+    pub kept: Option<KeptLayers>,
+    /// What the workload will find different from what was asked for, a line each.
+    pub warnings: Vec<String>,
     /// What init is told.
     pub init: handoff::Plan,
+}
+
+/// What a directory of `--keep` has to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLayers {
+    /// Which, and what it holds.
+    pub kept: Kept,
+    /// What it will hold.
+    pub manifest: Manifest,
+    /// What it is for.
+    pub layout: Layout,
 }
 
 /// What is written for a new user namespace; see user_namespaces(7).
@@ -356,6 +374,7 @@ pub fn names_of(namespaces: u64) -> String {
 /// [`Error::WorkingDirectory`].
 pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
+    let layers = layers(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
     let maps = new_user.then(|| id_maps(options.identity, caller));
     let init_capabilities: &[u32] = if maps.as_ref().is_some_and(|maps| !is_root_inside(maps, caller)) {
@@ -369,7 +388,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
         init_capabilities,
         init: handoff::Plan {
             log_level: caller.log_level,
-            steps: steps(options, caller)?,
+            steps: steps(options, caller, layers.as_ref())?,
             workload: Workload {
                 command: options.command.clone(),
                 environment: environment(options, caller),
@@ -392,7 +411,43 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
             report_namespaces: options.report_namespaces,
         },
+        warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
+        kept: layers.and_then(|Layers { layout, kept }| {
+            kept.map(|(kept, manifest)| KeptLayers { kept, manifest, layout })
+        }),
     })
+}
+
+/// What a `/` that is all writable consists of.
+struct Layers {
+    layout: Layout,
+    kept: Option<(Kept, Manifest)>,
+}
+
+fn layers(options: &Options, caller: &Caller) -> Result<Option<Layers>, Error> {
+    let option = match options.volatile {
+        None => return Ok(None),
+        Some(Volatile::Discard) => "--volatile",
+        Some(Volatile::Keep(_)) => "--keep",
+    };
+    let Some(tree) = &caller.tree else {
+        return Err(Error::Option(option.into(), "the caller's mounts have not been read".into()));
+    };
+    let layout = volatile::assemble(tree, fresh(options));
+    let kept = match &tree.kept {
+        Some(kept) => {
+            let manifest = Manifest::of(&layout, kept.manifest.as_ref())
+                .map_err(|reason| Error::Kept(kept.directory.clone().into(), reason))?;
+            Some((kept.clone(), manifest))
+        }
+        None => None,
+    };
+    Ok(Some(Layers { layout, kept }))
+}
+
+/// Where a sandbox has file systems of its own.
+pub(crate) fn fresh(options: &Options) -> Fresh {
+    Fresh { dev: options.root.is_some(), tmp: options.tmp != Tmp::Callers }
 }
 
 fn is_root_inside(maps: &IdMaps, caller: &Caller) -> bool {
@@ -427,6 +482,15 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
     for (option, id) in ["--uid", "--gid"].into_iter().zip(ids) {
         if id == Some(u32::MAX) {
             return wrong(option, "is no id: they go from 0 to 4294967294");
+        }
+    }
+    if let Some(volatile) = &options.volatile {
+        let option = if *volatile == Volatile::Discard { "--volatile" } else { "--keep" };
+        if options.read_only {
+            return wrong(option, "makes all of / writable, and --read-only nothing: leave one out");
+        }
+        if options.root.as_ref().is_some_and(|root| root.writable) {
+            return wrong(option, "writes to layers above the --rootfs, never to it: leave :rw out");
         }
     }
     if options.tmp == (Tmp::Fresh { size: Some(0) }) {
@@ -481,7 +545,7 @@ fn id_maps(identity: Identity, caller: &Caller) -> IdMaps {
     }
 }
 
-fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::with_capacity(8);
     if !options.share.contains(&Share::Uts) {
         steps.push(Step::HostName(options.host_name.clone().unwrap_or_else(|| "container".into())));
@@ -497,7 +561,7 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
     if options.no_user_namespaces {
         steps.push(Step::NoUserNamespaces);
     }
-    steps.extend(files(options, caller)?);
+    steps.extend(files(options, caller, layers)?);
     if options.group == Group::Session {
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
@@ -507,9 +571,11 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
 }
 
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
-fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
-    if let Some(root) = &options.root {
+    if let Some(Layers { layout, kept }) = layers {
+        steps.extend(volatile::steps(layout, kept.as_ref().map(|(kept, manifest)| (kept, manifest))));
+    } else if let Some(root) = &options.root {
         let path = absolute(root.path.as_os_str(), caller)?;
         steps.push(Step::Root(Root::Directory { path, writable: root.writable }));
     }
@@ -643,6 +709,7 @@ mod tests {
             terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
             log_level: 0,
+            tree: None,
         }
     }
 

@@ -23,6 +23,7 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
 use crate::{idmap, sys};
 
@@ -73,6 +74,8 @@ pub struct Sandbox {
     failure: Option<Failure>,
     started: bool,
     reaped: bool,
+    /// What nobody else may use until all inside has ended.
+    held: Option<Lock>,
 }
 
 impl Sandbox {
@@ -100,11 +103,17 @@ impl Sandbox {
             failure: None,
             started: false,
             reaped: false,
+            held: None,
         };
         if let Some(maps) = &plan.maps {
             idmap::write(sandbox.pidfd(), maps).map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
+    }
+
+    /// Keeps what the sandbox uses reserved as long as it lives.
+    pub(crate) fn hold(&mut self, lock: Option<Lock>) {
+        self.held = lock;
     }
 
     /// Hands the plan over. Whether the workload runs comes as an event.

@@ -1,0 +1,82 @@
+//! Reads what the layers of `--volatile` and `--keep` stand on: the caller's mounts, and the directories above them.
+//!
+//! What becomes of them is volatile.rs's to decide.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::error::Error;
+use crate::volatile::{Fresh, Kept, Listing, Node, Tree, directories_to_list, inside, mounts};
+
+/// Reads the tree below `base`. `own` are directories that the caller wants to write to.
+///
+/// # Errors
+/// [`Error::Tree`]
+pub fn read(base: &Path, own: &[PathBuf], fresh: Fresh, kept: Option<Kept>) -> Result<Tree, Error> {
+    let base = fs::canonicalize(base).map_err(|error| failed(base, &error))?;
+    let table = "/proc/self/mountinfo";
+    let mountinfo = fs::read(table).map_err(|error| failed(Path::new(table), &error))?;
+    let mounts = mounts(&mountinfo, &base);
+    let mut own: Vec<_> = own.iter().filter_map(|path| layer_for(path, &base)).collect();
+    own.sort_unstable();
+    own.dedup();
+    let mut listings = BTreeMap::new();
+    for directory in directories_to_list(&mounts, &own, fresh) {
+        let path = crate::volatile::outside(&base, &directory);
+        match listing(&path) {
+            Ok(listing) => listings.insert(directory, listing),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                listings.insert(directory, Listing::Unreadable)
+            }
+            Err(error) => return Err(failed(&path, &error)),
+        };
+    }
+    Ok(Tree { base, mounts, own, listings, kept })
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::Tree(path.into(), nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn listing(path: &Path) -> io::Result<Listing> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    let mut entries = BTreeMap::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let node = match entry.metadata() {
+            Ok(status) if status.is_dir() => Node::Directory(status.permissions().mode() & 0o7777),
+            Ok(status) if status.is_symlink() => match fs::read_link(entry.path()) {
+                Ok(target) => Node::Link(target.into()),
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+            Ok(_) => Node::File,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            // As of a FUSE mount of somebody else's, or of one whose server is gone.
+            Err(_) => Node::Closed,
+        };
+        entries.insert(entry.file_name(), node);
+    }
+    Ok(Listing::Entries(mode, entries))
+}
+
+/// The directory that must be the root of a layer for this caller to be able to write to `path`, inside.
+///
+/// Nothing of a user or group that has no id inside is copied up into a layer (EOVERFLOW, ovl_copy_up_one in
+/// fs/overlayfs/copy_up.c), and what has changed is copied up with all directories above it but the layer's root.
+fn layer_for(path: &Path, base: &Path) -> Option<PathBuf> {
+    let path = fs::canonicalize(path).ok().filter(|path| access(path, AccessFlags::W_OK).is_ok())?;
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let is_ours = |path: &&Path| fs::metadata(path).is_ok_and(|is| is.uid() == uid && is.gid() == gid);
+    let root = path.ancestors().find(|path| !is_ours(path))?;
+    // Only those above it that can be read can be made anew.
+    let can_be_made = root.ancestors().skip(1).all(|above| access(above, AccessFlags::R_OK).is_ok());
+    inside(base, root).filter(|root| can_be_made && root != Path::new("/"))
+}
