@@ -358,9 +358,9 @@ impl Cli {
         }
     }
 
-    /// The descriptors that are handed on.
-    pub fn kept_descriptors(&self) -> &[i32] {
-        &self.keep_fd
+    /// The descriptors that are handed on, to the workload or to the set-up.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.keep_fd.iter().copied().chain(self.files.iter().filter_map(Step::descriptor)).collect()
     }
 
     /// Whether the sandbox gets a terminal of its own.

@@ -245,7 +245,7 @@ impl Command {
     /// As [`Self::spawn`], but for what comes as an event.
     pub fn start(&mut self) -> Result<Sandbox, Error> {
         // Before anything of ours is opened and could have one of these numbers.
-        check_open(&self.options.keep)?;
+        check_open(&self.options.descriptors())?;
         let plan = plan::plan(&self.options, &self.caller()?)?;
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,15 +52,15 @@ fn tell_status(arguments: &[OsString], error: &Error) {
 fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
     start_log(cli.verbosity());
     // In this order: what is opened here could have the number of one that the caller did not open.
-    let kept = cli.kept_descriptors();
-    let descriptors = launch::check_open(kept);
+    let handed_on = cli.descriptors();
+    let descriptors = launch::check_open(&handed_on);
     let mut status = StatusLines::to(cli.status_fd())?;
     let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
     let mut command = Command::from_options(cli.options(terminal.group()));
     command.signal_state(signals);
     let outcome = descriptors.and_then(|()| command.start()).and_then(|sandbox| {
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
-        watch::watch(sandbox, terminal, &mut status, || let_go(kept, cli.tty()))
+        watch::watch(sandbox, terminal, &mut status, || let_go(&handed_on, cli.tty()))
     });
     match &outcome {
         Ok(outcome) => status.exited(*outcome),
@@ -76,9 +77,10 @@ fn take_over_signals() -> Result<SignalState, Error> {
     Ok(state)
 }
 
-/// stdin, stdout and the kept descriptors are the workload's, unless we relay; stderr is ours too.
-fn let_go(kept: &[i32], relays: bool) {
-    kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| launch_init::sys::close_inherited(*fd));
+/// stdin, stdout and the descriptors that were handed on are the workload's, unless we relay; stderr is ours too.
+fn let_go(handed_on: &[i32], relays: bool) {
+    let numbers: BTreeSet<_> = handed_on.iter().filter(|fd| **fd > libc::STDERR_FILENO).collect();
+    numbers.into_iter().for_each(|fd| launch_init::sys::close_inherited(*fd));
     let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
     if let Err(errno) = launch_init::sys::let_go_of(ours) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());

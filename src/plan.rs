@@ -170,6 +170,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The numbers of the caller's descriptors that have to be open.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.keep.iter().copied().chain(self.files.iter().filter_map(Step::descriptor)).collect()
+    }
+}
+
 /// A root file system of the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootDirectory {
@@ -509,46 +516,77 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
 fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
+    let mut rest = options.files.iter();
     if let Some(root) = &options.root {
         let path = absolute(root.path.as_os_str(), caller)?;
         steps.push(Step::Root(Root::Directory { path, writable: root.writable }));
+    } else if let Some(root) = options.files.first().and_then(root_of) {
+        steps.push(Step::Root(match root {
+            Root::Directory { path, writable } => {
+                Root::Directory { path: absolute(&path, caller)?, writable }
+            }
+            Root::Overlay(overlay) => Root::Overlay(with_absolute_layers(overlay, caller)?),
+            Root::Empty => Root::Empty,
+        }));
+        rest.next();
     }
+    let is_new = !steps.is_empty();
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
     let proc = FileSystem::Proc {
-        masked: options.root.is_some(),
+        masked: is_new,
         hide_pids: options.proc.hide_pids,
         only_pids: options.proc.only_pids,
     };
     steps.push(Step::Mount { what: proc.clone(), at: "/proc".into() });
-    if options.root.is_some() {
+    if is_new {
         steps.push(Step::Mount { what: FileSystem::Dev, at: "/dev".into() });
     }
     if let Tmp::Fresh { size } = options.tmp {
         steps.push(Step::Mount { what: FileSystem::Tmpfs { size, mode: 0o1777 }, at: "/tmp".into() });
     }
-    for step in &options.files {
+    for step in rest {
         steps.push(match with_absolute_paths(step.clone(), caller)? {
+            Step::Mount { at, .. } if at == "/" => {
+                let reason = "only a directory, layers, or a tmpfs without a size can be mounted here, before all \
+                              other mounts and without --rootfs";
+                return Err(Error::Option("/".into(), reason.into()));
+            }
             Step::Mount { what: FileSystem::Proc { .. }, at } => Step::Mount { what: proc.clone(), at },
             step => step,
         });
     }
-    if has_root_of_its_own(options) {
+    if is_new || options.volatile.is_some() {
         steps.push(Step::EnterRoot);
     }
     Ok(steps)
 }
 
+/// A mount on `/` that comes before all others is a root of the sandbox's own.
+fn root_of(first: &Step) -> Option<Root> {
+    match first {
+        Step::Mount { what, at } if at == "/" => match what {
+            FileSystem::Bind { source: Source::Path(path), read_only, .. } => {
+                Some(Root::Directory { path: path.clone(), writable: !read_only })
+            }
+            FileSystem::Overlay(overlay) => Some(Root::Overlay(overlay.clone())),
+            FileSystem::Tmpfs { size: None, .. } => Some(Root::Empty),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn has_root_of_its_own(options: &Options) -> bool {
-    options.root.is_some() || options.volatile.is_some()
+    options.root.is_some() || options.files.first().and_then(root_of).is_some()
 }
 
 fn directory(options: &Options, caller: &Caller) -> Result<Option<Step>, Error> {
     if let Some(directory) = &options.directory {
         return absolute(directory.as_os_str(), caller).map(|path| Some(Step::ChangeDirectory(path)));
     }
-    if options.root.is_some() {
+    if has_root_of_its_own(options) {
         return Ok(Some(Step::ChangeDirectory("/".into())));
     }
     let callers = caller.directory.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string);
@@ -569,15 +607,7 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
                 FileSystem::Bind { source: Source::Path(path), read_only, devices, optional } => {
                     FileSystem::Bind { source: Source::Path(absolute(path)?), read_only, devices, optional }
                 }
-                FileSystem::Overlay(overlay) => FileSystem::Overlay(Overlay {
-                    lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
-                    upper: match overlay.upper {
-                        Upper::Kept { upper, work } => {
-                            Upper::Kept { upper: absolute(upper)?, work: absolute(work)? }
-                        }
-                        upper => upper,
-                    },
-                }),
+                FileSystem::Overlay(overlay) => FileSystem::Overlay(with_absolute_layers(overlay, caller)?),
                 what => what,
             },
             at: absolute(at)?,
@@ -587,6 +617,17 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
         Step::Mask(path) => Step::Mask(absolute(path)?),
         Step::RemountReadOnly(path) => Step::RemountReadOnly(absolute(path)?),
         step => step,
+    })
+}
+
+fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Error> {
+    let absolute = |path: OsString| absolute(&path, caller);
+    Ok(Overlay {
+        lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
+        upper: match overlay.upper {
+            Upper::Kept { upper, work } => Upper::Kept { upper: absolute(upper)?, work: absolute(work)? },
+            upper => upper,
+        },
     })
 }
 

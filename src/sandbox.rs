@@ -280,14 +280,11 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
     let arguments = CStringArray::new(vec![name, option, number]);
     // Init needs no environment; the workload's is in the plan.
     let environment = CStringArray::new(Vec::new());
-    let keep = match &plan.init.workload.descriptors {
-        handoff::Descriptors::Only(keep) => keep.as_slice(),
-        handoff::Descriptors::Inherited => &[],
-    };
+    let keep = plan.init.descriptors();
     let stdio = [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd));
     let mut open: Vec<RawFd> = [resources.init.as_raw_fd(), channel.as_raw_fd()].into();
     open.extend(stdio.iter().flatten());
-    open.extend(keep);
+    open.extend(&keep);
     open.sort_unstable();
     let failed = Failure {
         code: exit::FAILED,
@@ -305,7 +302,7 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
         channel: channel.as_raw_fd(),
         open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
-        keep,
+        keep: &keep,
         ambient: plan.init_capabilities,
         failure: &mut failure,
     };

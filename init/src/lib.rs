@@ -29,6 +29,7 @@ pub mod sys;
 pub mod terminal;
 mod terminal_filter;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -38,7 +39,7 @@ use std::time::Instant;
 
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
-use handoff::{Descriptors, Group, Report};
+use handoff::{Descriptors, Group, Plan, Report, Step};
 use presets::Program;
 use report::Channel;
 use setup::Pty;
@@ -60,6 +61,9 @@ pub fn called_as_init() -> bool {
         Path::new(&name).file_name() == Some(NAME.as_ref()) || Program::of(&name).is_some()
     })
 }
+
+/// linux/capability.h. With it a chroot can be left.
+const CAP_SYS_CHROOT: u32 = 18;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -109,11 +113,16 @@ fn under_launch(descriptor: &OsString) -> u8 {
 
 fn live(channel: &'static Channel) -> Result<End, Error> {
     // The launcher blocked every signal before it cloned, so none has been lost until here.
-    let plan = channel.receive_plan()?;
+    let mut plan = channel.receive_plan()?;
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
+    let ready = setup::carry_out(&plan.steps)?;
+    close_descriptors_of(&plan);
+    if ready.is_chrooted {
+        plan.workload.forbid(CAP_SYS_CHROOT);
+    }
     // Its end that the workload uses stays open, so that the launcher never sees the terminal hang up before we end.
-    let terminal = match setup::carry_out(&plan.steps)? {
+    let terminal = match ready.terminal {
         None => None,
         Some(Pty { master, terminal }) => {
             channel.send_terminal(master.as_fd()).map_err(Error::Channel)?;
@@ -160,6 +169,17 @@ fn become_unreadable() -> Result<(), Error> {
 fn prepare_signals() -> Result<SignalQueue, Error> {
     signals::let_children_be_waited_for().map_err(|errno| Error::Own("SIGCHLD", errno))?;
     SignalQueue::new().map_err(|errno| Error::Own("signalfd", errno))
+}
+
+/// The caller's descriptors that steps were carried out with, but those that the workload gets too.
+fn close_descriptors_of(plan: &Plan) {
+    let kept: &[i32] = match &plan.workload.descriptors {
+        Descriptors::Only(kept) => kept,
+        Descriptors::Inherited => return,
+    };
+    let ours = |fd: &i32| *fd > libc::STDERR_FILENO && !kept.contains(fd);
+    let numbers: BTreeSet<i32> = plan.steps.iter().filter_map(Step::descriptor).filter(ours).collect();
+    numbers.into_iter().for_each(sys::close_inherited);
 }
 
 /// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
