@@ -14,6 +14,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use launch_init::handoff::{FileSystem, Group, Step};
 use launch_init::parse::{descriptor, duration, id, variable};
 
+use crate::config::Files;
 use crate::error::Error;
 use crate::plan::{Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
 use crate::spec::{self, size};
@@ -37,6 +38,10 @@ pub struct Cli {
     /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
     #[arg(value_name = "CMD", last = true, num_args = 1..)]
     command: Vec<OsString>,
+
+    /// Where further options come from; config.rs has put them in by now
+    #[command(flatten)]
+    pub files: Files,
 
     /// The network: the caller's, or a new one with only a loopback interface
     #[arg(long, value_enum, value_name = "KIND", default_value = "host", help_heading = "Namespaces")]
@@ -287,7 +292,8 @@ pub enum Request {
     Print(String),
 }
 
-/// Reads the command line, the program's name first.
+/// Reads the command line, the program's name first. What its `--config` and `--profile` say has to be in it already:
+/// see [`Arguments::read`](crate::config::Arguments::read).
 ///
 /// # Errors
 /// [`Error::Option`]
@@ -380,7 +386,7 @@ impl Cli {
 }
 
 /// clap's errors take several lines, with a usage; ours take one, and name the option first.
-fn in_one_line(error: &clap::Error) -> Error {
+pub(crate) fn in_one_line(error: &clap::Error) -> Error {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),

@@ -18,6 +18,10 @@ use nix::errno::Errno;
 pub enum Error {
     /// An option or argument makes no sense: which, and why.
     Option(OsString, String),
+    /// A file of options, or a profile, makes no sense: which, and the key and why.
+    Config(OsString, String),
+    /// A file of options cannot be read.
+    ConfigFile(OsString, Errno),
     /// The caller's working directory cannot be handed on.
     WorkingDirectory(Errno),
     /// The file that would be init cannot be opened or named.
@@ -63,6 +67,7 @@ impl Error {
     pub fn step(&self) -> &str {
         match self {
             Self::Option(..) => "command line",
+            Self::Config(..) | Self::ConfigFile(..) => "config",
             Self::WorkingDirectory(_) => "working directory",
             Self::InitFile(..) => "init",
             Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
@@ -81,7 +86,11 @@ impl Error {
     /// What it was done to.
     pub fn object(&self) -> OsString {
         match self {
-            Self::Option(object, _) | Self::InitFile(object, _) | Self::IdMap(object, _) => object.clone(),
+            Self::Option(object, _)
+            | Self::Config(object, _)
+            | Self::ConfigFile(object, _)
+            | Self::InitFile(object, _)
+            | Self::IdMap(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
             Self::Descriptor(number, _) => number.to_string().into(),
@@ -101,7 +110,8 @@ impl Error {
     /// The system's reason, where it is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::WorkingDirectory(errno)
+            Self::ConfigFile(_, errno)
+            | Self::WorkingDirectory(errno)
             | Self::InitFile(_, errno)
             | Self::Channel(errno)
             | Self::Descriptor(_, errno)
@@ -120,7 +130,7 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) => reason.clone(),
+            Self::Option(_, reason) | Self::Config(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -162,7 +172,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Report(malformed) => Some(malformed),
-            Self::WorkingDirectory(errno)
+            Self::ConfigFile(_, errno)
+            | Self::WorkingDirectory(errno)
             | Self::InitFile(_, errno)
             | Self::Channel(errno)
             | Self::Descriptor(_, errno)

@@ -7,6 +7,7 @@
 
 pub mod cli;
 mod command;
+pub mod config;
 mod error;
 pub mod hints;
 mod idmap;

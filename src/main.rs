@@ -8,6 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Request};
+use launch::config::{Arguments, Homes};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
 use launch::{Command, Error, SignalState, watch};
@@ -31,9 +32,12 @@ fn main() -> ExitCode {
 fn launch() -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     let signals = take_over_signals()?;
-    let arguments: Vec<_> = std::env::args_os().collect();
-    match cli::parse(arguments.clone()).inspect_err(|error| tell_status(&arguments, error))? {
-        Request::Run(cli) => run(&cli, signals),
+    let words: Vec<_> = std::env::args_os().collect();
+    let arguments = Arguments::read(words.clone(), &Homes::of_caller())
+        .inspect_err(|error| tell_status(&words, error))?;
+    let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
+    match request.inspect_err(|error| tell_status(arguments.tokens(), error))? {
+        Request::Run(cli) => run(&cli, &arguments, signals),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -49,7 +53,7 @@ fn tell_status(arguments: &[OsString], error: &Error) {
     }
 }
 
-fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
+fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Error> {
     start_log(cli.verbosity());
     // In this order: what is opened here could have the number of one that the caller did not open.
     let handed_on = cli.descriptors();
@@ -62,6 +66,7 @@ fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
         watch::watch(sandbox, terminal, &mut status, || let_go(&handed_on, cli.tty()))
     });
+    let outcome = outcome.map_err(|error| arguments.blame(error));
     match &outcome {
         Ok(outcome) => status.exited(*outcome),
         Err(error) => status.failed(error),
