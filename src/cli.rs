@@ -176,7 +176,7 @@ pub struct Cli {
 
     /// All of these, in their order.
     #[arg(skip)]
-    files: Vec<Step>,
+    mounts: Vec<Step>,
 
     /// Start in this directory [default: the caller's, or / where a fresh mount hides that]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
@@ -300,7 +300,7 @@ pub enum Request {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
     let matches = Cli::command().try_get_matches_from(arguments);
     match matches
-        .and_then(|matches| Ok(Cli { files: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
+        .and_then(|matches| Ok(Cli { mounts: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
     {
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
@@ -350,7 +350,7 @@ impl Cli {
             },
             tmp: if self.keep_tmp { Tmp::Callers } else { Tmp::Fresh { size: self.tmp_size } },
             proc: self.proc_mode.unwrap_or_default(),
-            files: self.files.clone(),
+            files: self.mounts.clone(),
             directory: self.chdir.clone(),
             clear_environment: self.clear_env,
             unset: self.unset_env.clone(),
@@ -366,7 +366,7 @@ impl Cli {
 
     /// The descriptors that are handed on, to the workload or to the set-up.
     pub fn descriptors(&self) -> Vec<i32> {
-        self.keep_fd.iter().copied().chain(self.files.iter().filter_map(Step::descriptor)).collect()
+        self.keep_fd.iter().copied().chain(self.mounts.iter().filter_map(Step::descriptor)).collect()
     }
 
     /// Whether the sandbox gets a terminal of its own.
