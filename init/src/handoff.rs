@@ -243,6 +243,19 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// One instruction of a classic BPF program; see seccomp(2), struct sock_filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instruction {
+    /// What it does, and with what.
+    pub code: u16,
+    /// How many instructions are skipped if a comparison holds.
+    pub jump_true: u8,
+    /// How many are skipped if it doesn't.
+    pub jump_false: u8,
+    /// A number, an offset, or a result.
+    pub operand: u32,
+}
+
 /// The length of the body that follows this header.
 pub fn body_length(header: [u8; HEADER]) -> Result<usize, Malformed> {
     let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = header;
