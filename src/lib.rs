@@ -13,6 +13,7 @@ mod idmap;
 pub mod plan;
 pub mod relay;
 pub mod sandbox;
+pub mod seccomp;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;
