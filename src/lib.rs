@@ -15,6 +15,7 @@ pub mod plan;
 pub mod relay;
 pub mod sandbox;
 pub mod spec;
+pub mod seccomp;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;
