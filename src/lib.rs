@@ -8,6 +8,7 @@
 pub mod cli;
 mod command;
 mod error;
+pub mod explain;
 pub mod hints;
 mod idmap;
 pub mod plan;
