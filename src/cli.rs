@@ -219,6 +219,14 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Output")]
     status_fd: Option<i32>,
 
+    /// Print what would be done, step by step, and do nothing
+    #[arg(long, help_heading = "Output")]
+    explain: bool,
+
+    /// Print it as data: one JSON object
+    #[arg(long, requires = "explain", help_heading = "Output")]
+    json: bool,
+
     /// Log every step; twice for more. LAUNCH_LOG=debug does the same
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     verbose: u8,
@@ -290,6 +298,15 @@ pub enum Request {
     Run(Box<Cli>),
     /// Print this text (help or version).
     Print(String),
+}
+
+/// How a plan is printed; see explain.rs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A line a step.
+    Words,
+    /// One JSON object.
+    Json,
 }
 
 /// Reads the command line, the program's name first. What its `--config` and `--profile` say has to be in it already:
@@ -379,6 +396,15 @@ impl Cli {
         self.status_fd
     }
 
+    /// Whether, and how, the plan is printed instead of carried out.
+    pub fn explained(&self) -> Option<Form> {
+        match (self.explain, self.json) {
+            (false, _) => None,
+            (true, false) => Some(Form::Words),
+            (true, true) => Some(Form::Json),
+        }
+    }
+
     /// How often -v was given.
     pub fn verbosity(&self) -> u8 {
         self.verbose
@@ -421,6 +447,7 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
+        ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -507,6 +534,7 @@ mod tests {
             "command line: --uid: cannot be used together with --keep-id"
         );
         assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
+        assert_eq!(refused("--json -- true"), "command line: --explain: is missing: another option needs it");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::plan::{self, Caller, Identity, Network, Options, Share, Tmp};
+use crate::plan::{self, Caller, Identity, Network, Options, Plan, Share, Tmp};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::sys;
 
@@ -238,6 +238,15 @@ impl Command {
         self.spawn()?.wait()
     }
 
+    /// What [`Self::start`] would do now. Nothing of it is done, nor is it looked whether it can be; `explain` has it in
+    /// words.
+    ///
+    /// # Errors
+    /// As [`plan::plan`]; [`Error::Signals`].
+    pub fn plan(&self) -> Result<Plan, Error> {
+        plan::plan(&self.options, &self.caller()?)
+    }
+
     /// Starts the sandbox and returns when init is held back for want of its plan ([`Sandbox::release`]); whether the
     /// workload runs is the first of [`Sandbox::next_event`]. For those who have an event loop of their own.
     ///
@@ -246,7 +255,7 @@ impl Command {
     pub fn start(&mut self) -> Result<Sandbox, Error> {
         // Before anything of ours is opened and could have one of these numbers.
         check_open(&self.options.descriptors())?;
-        let plan = plan::plan(&self.options, &self.caller()?)?;
+        let plan = self.plan()?;
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
             let Some(given) = given else { continue };

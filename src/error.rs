@@ -52,6 +52,8 @@ pub enum Error {
     Signal(i32, Errno),
     /// The end of init could not be waited for.
     Wait(Errno),
+    /// What was asked for could not be printed.
+    Output(Errno),
 }
 
 impl Error {
@@ -80,6 +82,7 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
+            Self::Output(_) => "output",
         }
     }
 
@@ -104,6 +107,7 @@ impl Error {
             Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
+            Self::Output(_) => "stdout".into(),
         }
     }
 
@@ -121,7 +125,8 @@ impl Error {
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
-            | Self::Wait(errno) => Some(*errno),
+            | Self::Wait(errno)
+            | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
         }
@@ -183,7 +188,8 @@ impl std::error::Error for Error {
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
-            | Self::Wait(errno) => Some(errno),
+            | Self::Wait(errno)
+            | Self::Output(errno) => Some(errno),
             _ => None,
         }
     }

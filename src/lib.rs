@@ -9,13 +9,14 @@ pub mod cli;
 mod command;
 pub mod config;
 mod error;
+pub mod explain;
 pub mod hints;
 mod idmap;
 pub mod plan;
 pub mod relay;
 pub mod sandbox;
-pub mod spec;
 pub mod seccomp;
+pub mod spec;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;

@@ -4,17 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use launch::cli::{self, Cli, Request};
+use launch::cli::{self, Cli, Form, Request};
 use launch::config::{Arguments, Homes};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
-use launch::{Command, Error, SignalState, watch};
+use launch::{Command, Error, SignalState, explain, watch};
 use launch_init::signals;
 use launch_init::terminal::Terminal;
 use log::LevelFilter;
+use nix::errno::Errno;
 
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
@@ -37,7 +38,10 @@ fn launch() -> Result<u8, Error> {
         .inspect_err(|error| tell_status(&words, error))?;
     let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
     match request.inspect_err(|error| tell_status(arguments.tokens(), error))? {
-        Request::Run(cli) => run(&cli, &arguments, signals),
+        Request::Run(cli) => match cli.explained() {
+            Some(form) => explain(&cli, signals, form).map_err(|error| arguments.blame(error)),
+            None => run(&cli, &arguments, signals),
+        },
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -59,9 +63,7 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
     let handed_on = cli.descriptors();
     let descriptors = launch::check_open(&handed_on);
     let mut status = StatusLines::to(cli.status_fd())?;
-    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
-    let mut command = Command::from_options(cli.options(terminal.group()));
-    command.signal_state(signals);
+    let (mut command, terminal) = command(cli, signals);
     let outcome = descriptors.and_then(|()| command.start()).and_then(|sandbox| {
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
         watch::watch(sandbox, terminal, &mut status, || let_go(&handed_on, cli.tty()))
@@ -72,6 +74,28 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
         Err(error) => status.failed(error),
     }
     outcome.map(launch::Outcome::code)
+}
+
+fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
+    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
+    let mut command = Command::from_options(cli.options(terminal.group()));
+    command.signal_state(signals);
+    (command, terminal)
+}
+
+fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
+    start_log(cli.verbosity());
+    let plan = command(cli, signals).0.plan()?;
+    let text = match form {
+        Form::Words => explain::words(&plan),
+        Form::Json => explain::json(&plan),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has read enough: `launch --explain ... | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
+        Ok(()) => Ok(0),
+    }
 }
 
 fn take_over_signals() -> Result<SignalState, Error> {

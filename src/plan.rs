@@ -345,11 +345,14 @@ const KINDS: [(&str, u64); 7] = [
     ("net", libc::CLONE_NEWNET as u64),
 ];
 
-/// The names of the namespaces in these clone flags, as in `user, mount and pid`.
+/// The kinds of the namespaces in these clone flags.
+pub fn kinds_of(namespaces: u64) -> Vec<&'static str> {
+    KINDS.iter().filter(|(_, flag)| namespaces & flag != 0).map(|(name, _)| *name).collect()
+}
+
+/// Their names in a sentence, as in `user, mount and pid`.
 pub fn names_of(namespaces: u64) -> String {
-    let names: Vec<_> =
-        KINDS.iter().filter(|(_, flag)| namespaces & flag != 0).map(|(name, _)| *name).collect();
-    match names.split_last() {
+    match kinds_of(namespaces).split_last() {
         Some((last, [])) => (*last).into(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         None => "no namespaces".into(),
