@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::plan::{self, Caller, Identity, Network, Options, Plan, Share, Tmp};
+use crate::executable::Executable;
+use crate::plan::{self, Caller, Identity, Network, Options, Plan, Seccomp, Share, Tmp};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
-use crate::sys;
+use crate::{seccomp, sys, text_file};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -286,10 +287,18 @@ impl Command {
             signals,
             log_level: log::max_level() as u8,
             terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
+            kernel: kernel_version(),
+            seccomp: match &self.options.seccomp {
+                Seccomp::Default => seccomp::Choice::Default,
+                Seccomp::Off => seccomp::Choice::Off,
+                Seccomp::File(path) => seccomp::Choice::Profile(text_file::read(path).map_err(|reason| {
+                    Error::Option("--seccomp".into(), format!("{}: {reason}", path.display()))
+                })?),
+            },
         })
     }
 
-    fn open_init_file(&self) -> Result<OwnedFd, Error> {
+    fn open_init_file(&self) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -299,7 +308,7 @@ impl Command {
         };
         let failed = |errno| Error::InitFile(path.clone().into(), errno);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-        sys::open_path(&name).and_then(above_stdio).map_err(failed)
+        sys::open_path(&name).and_then(above_stdio).and_then(Executable::new).map_err(failed)
     }
 }
 
@@ -323,6 +332,14 @@ fn working_directory() -> Result<Option<PathBuf>, Errno> {
         }
         _ => Ok(None),
     }
+}
+
+/// Major and minor; 0.0 for a version in a form of its own. See uname(2).
+fn kernel_version() -> (u32, u32) {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

@@ -9,6 +9,7 @@ pub mod cli;
 mod command;
 pub mod config;
 mod error;
+mod executable;
 pub mod explain;
 pub mod hints;
 mod idmap;
@@ -20,6 +21,7 @@ pub mod spec;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;
+mod text_file;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked, check_open};

@@ -17,6 +17,7 @@ use launch_init::supervisor::Policy;
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::seccomp;
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
@@ -292,6 +293,10 @@ pub struct Caller {
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
+    /// The kernel's version: major, minor.
+    pub kernel: (u32, u32),
+    /// The seccomp profile that was asked for, read.
+    pub seccomp: seccomp::Choice,
     /// How much is to be logged, as `log::LevelFilter` counts.
     pub log_level: u8,
 }
@@ -373,6 +378,18 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     } else {
         &[]
     };
+    let capabilities = CapabilitySets {
+        allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
+        ambient: options.capabilities.add,
+    };
+    let facts = seccomp::Facts {
+        capabilities: capabilities.allowed,
+        kernel: caller.kernel,
+        // One of its own it may do with as it likes.
+        shares_terminal: options.group != Group::Session,
+    };
+    let filters = seccomp::filters(&caller.seccomp, &facts)
+        .map_err(|wrong| Error::Option("--seccomp".into(), wrong.to_string()))?;
     Ok(Plan {
         namespaces: namespaces(options),
         maps,
@@ -388,12 +405,9 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 user: options.user.clone(),
                 parent_death_signal: None,
-                capabilities: Some(CapabilitySets {
-                    allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
-                    ambient: options.capabilities.add,
-                }),
+                capabilities: Some(capabilities),
                 no_new_privileges: true,
-                filters: Vec::new(),
+                filters,
                 limits: options.limits.clone(),
                 oom_score: options.oom_score,
                 niceness: options.niceness,
@@ -686,6 +700,8 @@ mod tests {
                 .into(),
             terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
+            kernel: (6, 1),
+            seccomp: seccomp::Choice::Default,
             log_level: 0,
         }
     }

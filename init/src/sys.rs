@@ -429,7 +429,7 @@ pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
 }
 
 /// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
-pub fn set_process_name(name: &std::ffi::CStr) -> Result<(), Errno> {
+pub fn set_process_name(name: &CStr) -> Result<(), Errno> {
     // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
 }

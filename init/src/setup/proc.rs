@@ -80,5 +80,5 @@ pub(super) fn forbid_user_namespaces() -> Result<(), Problem> {
     let file = child(proc.as_fd(), "sys/user/max_user_namespaces", OFlag::O_WRONLY)?;
     std::fs::File::from(file)
         .write_all(b"0\n")
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO)).into())
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)).into())
 }
