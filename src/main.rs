@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Form, Request};
@@ -111,7 +112,8 @@ fn let_go(handed_on: &[i32], relays: bool) {
     let numbers: BTreeSet<_> = handed_on.iter().filter(|fd| **fd > libc::STDERR_FILENO).collect();
     numbers.into_iter().for_each(|fd| launch_init::sys::close_inherited(*fd));
     let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
-    if let Err(errno) = launch_init::sys::let_go_of(ours) {
+    let let_go = |null: OwnedFd| launch_init::sys::let_go_of(ours, null.as_fd());
+    if let Err(errno) = launch_init::sys::open_null().and_then(let_go) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
 }

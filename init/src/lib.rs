@@ -31,7 +31,7 @@ mod terminal_filter;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -116,6 +116,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     let mut plan = channel.receive_plan()?;
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
+    // As long as /dev is the caller's: what is in the sandbox's may be anything once the workload runs.
+    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
     let ready = setup::carry_out(&plan.steps)?;
     close_descriptors_of(&plan);
     if ready.is_chrooted {
@@ -135,7 +137,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
-    let_go(&plan.workload.descriptors);
+    let_go(&plan.workload.descriptors, null);
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let target = match plan.workload.group {
         Group::Own { .. } | Group::Session => Target::Group,
@@ -184,11 +186,11 @@ fn close_descriptors_of(plan: &Plan) {
 
 /// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
 /// it, and no file system is busy for init's sake.
-fn let_go(descriptors: &Descriptors) {
+fn let_go(descriptors: &Descriptors, null: OwnedFd) {
     if let Descriptors::Only(kept) = descriptors {
         kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| sys::close_inherited(*fd));
     }
-    if let Err(errno) = sys::let_go_of(&[0, 1, 2]).and(nix::unistd::chdir("/")) {
+    if let Err(errno) = sys::let_go_of(&[0, 1, 2], null.as_fd()).and(nix::unistd::chdir("/")) {
         // The workload runs: from here on nothing ends init.
         log::warn!("init: still holds what it inherited: {}", errno.desc());
     }

@@ -5,7 +5,7 @@
 //! real-time signals, and a PID 1 has to see and forward those too.
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -370,24 +370,25 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
-pub fn let_go_of(standard: &[RawFd]) -> Result<(), Errno> {
-    // SAFETY: the path is a C string; the descriptor is closed below unless it is one of the three.
-    let opened = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) });
-    let null = match opened {
-        Ok(null) => null,
-        // A root without /dev: a pipe whose other end is closed has nothing to read and takes nothing either.
-        Err(_) => nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?.0.into_raw_fd(),
-    };
-    for fd in standard {
+/// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
+    nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())
+        .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
+}
+
+/// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
+///
+/// # Errors
+/// None that the kernel documents for open descriptors.
+pub fn let_go_of(standard: &[RawFd], null: BorrowedFd<'_>) -> Result<(), Errno> {
+    standard.iter().try_for_each(|fd| {
         // SAFETY: replaces a standard descriptor, which std's handle names by number and does not own.
-        Errno::result(unsafe { libc::dup2(null, *fd) })?;
-    }
-    if null > libc::STDERR_FILENO {
-        // SAFETY: opened above, and nobody else knows of it.
-        unsafe { libc::close(null) };
-    }
-    Ok(())
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), *fd) }).map(drop)
+    })
 }
 
 /// Replaces this program; returns only when that failed. See execve(2).

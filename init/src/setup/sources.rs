@@ -133,7 +133,7 @@ pub(super) fn overlay(
     kind: &Upper,
     staging: &mut Staging,
 ) -> Result<OwnedFd, Problem> {
-    match (kind, upper) {
+    let mounted = match (kind, upper) {
         (Upper::Discarded, _) => {
             // Its root's mode and owner are what the overlay's root has.
             let top = lower.first().map(fstat).transpose()?;
@@ -148,7 +148,18 @@ pub(super) fn overlay(
             filesystems::overlay(&Layers { lower: &both, upper: None })
         }
         (_, None) => filesystems::overlay(&Layers { lower, upper: None }),
-    }
+    };
+    mounted.map_err(|problem| match problem {
+        // clone_private_mount in fs/namespace.c, and ovl_make_workdir in fs/overlayfs/super.c say no more.
+        Problem { errno: Errno::EINVAL, detail } if detail.is_empty() => Problem {
+            errno: Errno::EINVAL,
+            detail:
+                "overlayfs does not take these layers: one has something mounted below it, or upper and work \
+                     are not on one file system that can be written to"
+                    .into(),
+        },
+        problem => problem,
+    })
 }
 
 /// The caller's device file, if it is the device that it should be.
