@@ -14,6 +14,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 use launch_init::handoff::{FileSystem, Group, Step};
 use launch_init::parse::{descriptor, duration, id, variable};
 
+use crate::config::Files;
 use crate::error::Error;
 use crate::plan::{Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
 use crate::spec::{self, size};
@@ -41,6 +42,10 @@ pub struct Cli {
     /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
     #[arg(value_name = "CMD", last = true, num_args = 1..)]
     command: Vec<OsString>,
+
+    /// Where further options come from; config.rs has put them in by now
+    #[command(flatten)]
+    pub files: Files,
 
     /// The network: the caller's, or a new one with only a loopback interface
     #[arg(long, value_enum, value_name = "KIND", default_value = "host", help_heading = "Namespaces")]
@@ -175,7 +180,7 @@ pub struct Cli {
 
     /// All of these, in their order.
     #[arg(skip)]
-    files: Vec<Step>,
+    mounts: Vec<Step>,
 
     /// Start in this directory [default: the caller's, or / where a fresh mount hides that]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
@@ -217,6 +222,14 @@ pub struct Cli {
     /// Write what happens to descriptor N, a JSON object a line
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Output")]
     status_fd: Option<i32>,
+
+    /// Print what would be done, step by step, and do nothing
+    #[arg(long, help_heading = "Output")]
+    explain: bool,
+
+    /// Print it as data: one JSON object
+    #[arg(long, requires = "explain", help_heading = "Output")]
+    json: bool,
 
     /// Log every step; twice for more. LAUNCH_LOG=debug does the same
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
@@ -304,14 +317,24 @@ pub enum Request {
     Print(String),
 }
 
-/// Reads the command line, the program's name first.
+/// How a plan is printed; see explain.rs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A line a step.
+    Words,
+    /// One JSON object.
+    Json,
+}
+
+/// Reads the command line, the program's name first. What its `--config` and `--profile` say has to be in it already:
+/// see [`Arguments::read`](crate::config::Arguments::read).
 ///
 /// # Errors
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
     let matches = Cli::command().try_get_matches_from(arguments);
     match matches
-        .and_then(|matches| Ok(Cli { files: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
+        .and_then(|matches| Ok(Cli { mounts: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
     {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
@@ -362,7 +385,7 @@ impl Cli {
             },
             tmp: if self.keep_tmp { Tmp::Callers } else { Tmp::Fresh { size: self.tmp_size } },
             proc: self.proc_mode.unwrap_or_default(),
-            files: self.files.clone(),
+            files: self.mounts.clone(),
             directory: self.chdir.clone(),
             clear_environment: self.clear_env,
             unset: self.unset_env.clone(),
@@ -376,9 +399,9 @@ impl Cli {
         }
     }
 
-    /// The descriptors that are handed on.
-    pub fn kept_descriptors(&self) -> &[i32] {
-        &self.keep_fd
+    /// The descriptors that are handed on, to the workload or to the set-up.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.keep_fd.iter().copied().chain(self.mounts.iter().filter_map(Step::descriptor)).collect()
     }
 
     /// Whether the sandbox gets a terminal of its own.
@@ -391,6 +414,15 @@ impl Cli {
         self.status_fd
     }
 
+    /// Whether, and how, the plan is printed instead of carried out.
+    pub fn explained(&self) -> Option<Form> {
+        match (self.explain, self.json) {
+            (false, _) => None,
+            (true, false) => Some(Form::Words),
+            (true, true) => Some(Form::Json),
+        }
+    }
+
     /// How often -v was given.
     pub fn verbosity(&self) -> u8 {
         self.verbose
@@ -398,7 +430,7 @@ impl Cli {
 }
 
 /// clap's errors take several lines, with a usage; ours take one, and name the option first.
-fn in_one_line(error: &clap::Error) -> Error {
+pub(crate) fn in_one_line(error: &clap::Error) -> Error {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -433,6 +465,7 @@ fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
+        ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -519,6 +552,7 @@ mod tests {
             "command line: --uid: cannot be used together with --keep-id"
         );
         assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
+        assert_eq!(refused("--json -- true"), "command line: --explain: is missing: another option needs it");
     }
 
     #[test]

@@ -16,10 +16,11 @@ use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::plan::{self, Caller, Identity, Network, Options, Share, Tmp, Volatile};
+use crate::executable::Executable;
+use crate::plan::{self, Caller, Identity, Network, Options, Plan, Seccomp, Share, Tmp, Volatile};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
-use crate::{kept, sys, tree};
+use crate::{kept, seccomp, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -239,6 +240,17 @@ impl Command {
         self.spawn()?.wait()
     }
 
+    /// What [`Self::start`] would do now. Nothing of it is done, nor is it looked whether it can be; `explain` has it in
+    /// words.
+    ///
+    /// # Errors
+    /// As [`plan::plan`]; [`Error::Signals`].
+    pub fn plan(&self) -> Result<Plan, Error> {
+        let plan = plan::plan(&self.options, &self.caller()?)?;
+        plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Ok(plan)
+    }
+
     /// Starts the sandbox and returns when init is held back for want of its plan ([`Sandbox::release`]); whether the
     /// workload runs is the first of [`Sandbox::next_event`]. For those who have an event loop of their own.
     ///
@@ -246,9 +258,8 @@ impl Command {
     /// As [`Self::spawn`], but for what comes as an event.
     pub fn start(&mut self) -> Result<Sandbox, Error> {
         // Before anything of ours is opened and could have one of these numbers.
-        check_open(&self.options.keep)?;
-        let plan = plan::plan(&self.options, &self.caller()?)?;
-        plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        check_open(&self.options.descriptors())?;
+        let plan = self.plan()?;
         let lock = match &plan.kept {
             Some(layers) => Some(kept::prepare(&layers.kept, &layers.manifest, &layers.layout)?),
             None => None,
@@ -306,10 +317,18 @@ impl Command {
             signals,
             log_level: log::max_level() as u8,
             terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
+            kernel: kernel_version(),
+            seccomp: match &self.options.seccomp {
+                Seccomp::Default => seccomp::Choice::Default,
+                Seccomp::Off => seccomp::Choice::Off,
+                Seccomp::File(path) => seccomp::Choice::Profile(text_file::read(path).map_err(|reason| {
+                    Error::Option("--seccomp".into(), format!("{}: {reason}", path.display()))
+                })?),
+            },
         })
     }
 
-    fn open_init_file(&self) -> Result<OwnedFd, Error> {
+    fn open_init_file(&self) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -319,7 +338,7 @@ impl Command {
         };
         let failed = |errno| Error::InitFile(path.clone().into(), errno);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-        sys::open_path(&name).and_then(above_stdio).map_err(failed)
+        sys::open_path(&name).and_then(above_stdio).and_then(Executable::new).map_err(failed)
     }
 }
 
@@ -343,6 +362,14 @@ fn working_directory() -> Result<Option<PathBuf>, Errno> {
         }
         _ => Ok(None),
     }
+}
+
+/// Major and minor; 0.0 for a version in a form of its own. See uname(2).
+fn kernel_version() -> (u32, u32) {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

@@ -18,6 +18,10 @@ use nix::errno::Errno;
 pub enum Error {
     /// An option or argument makes no sense: which, and why.
     Option(OsString, String),
+    /// A file of options, or a profile, makes no sense: which, and the key and why.
+    Config(OsString, String),
+    /// A file of options cannot be read.
+    ConfigFile(OsString, Errno),
     /// The caller's working directory cannot be handed on.
     WorkingDirectory(Errno),
     /// The file that would be init cannot be opened or named.
@@ -52,6 +56,8 @@ pub enum Error {
     Signal(i32, Errno),
     /// The end of init could not be waited for.
     Wait(Errno),
+    /// What was asked for could not be printed.
+    Output(Errno),
 }
 
 impl Error {
@@ -67,6 +73,7 @@ impl Error {
     pub fn step(&self) -> &str {
         match self {
             Self::Option(..) => "command line",
+            Self::Config(..) | Self::ConfigFile(..) => "config",
             Self::WorkingDirectory(_) => "working directory",
             Self::InitFile(..) => "init",
             Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
@@ -81,6 +88,7 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
+            Self::Output(_) => "output",
         }
     }
 
@@ -88,6 +96,8 @@ impl Error {
     pub fn object(&self) -> OsString {
         match self {
             Self::Option(object, _)
+            | Self::Config(object, _)
+            | Self::ConfigFile(object, _)
             | Self::InitFile(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
@@ -105,13 +115,15 @@ impl Error {
             Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
+            Self::Output(_) => "stdout".into(),
         }
     }
 
     /// The system's reason, where it is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::WorkingDirectory(errno)
+            Self::ConfigFile(_, errno)
+            | Self::WorkingDirectory(errno)
             | Self::InitFile(_, errno)
             | Self::Channel(errno)
             | Self::Descriptor(_, errno)
@@ -122,7 +134,8 @@ impl Error {
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
-            | Self::Wait(errno) => Some(*errno),
+            | Self::Wait(errno)
+            | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
         }
@@ -131,7 +144,7 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) | Self::Kept(_, reason) => reason.clone(),
+            Self::Option(_, reason) | Self::Config(_, reason) | Self::Kept(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -173,7 +186,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Report(malformed) => Some(malformed),
-            Self::WorkingDirectory(errno)
+            Self::ConfigFile(_, errno)
+            | Self::WorkingDirectory(errno)
             | Self::InitFile(_, errno)
             | Self::Channel(errno)
             | Self::Descriptor(_, errno)
@@ -184,7 +198,8 @@ impl std::error::Error for Error {
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
-            | Self::Wait(errno) => Some(errno),
+            | Self::Wait(errno)
+            | Self::Output(errno) => Some(errno),
             _ => None,
         }
     }

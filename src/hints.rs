@@ -64,6 +64,10 @@ fn is_left_open(path: &str) -> bool {
     path == "/proc/sys/fs/binfmt_misc"
 }
 
+fn is_in_the_files(step: &str) -> bool {
+    matches!(step, "mount" | "root")
+}
+
 /// What to do about `error`, in one line, if that is known.
 pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
     match (error, error.errno()?) {
@@ -111,6 +115,18 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         }
         (Error::Inside(failure), Errno::ENOENT) if failure.step == "mount" && failure.object == "/tmp" => {
             Some("this root has no /tmp: --keep-tmp leaves it so".into())
+        }
+        (Error::Inside(failure), Errno::EMFILE) if is_in_the_files(&failure.step) => Some(
+            "every source is held open until all is mounted; raise the limit of open files: ulimit -Hn".into(),
+        ),
+        (Error::Inside(failure), Errno::EROFS | Errno::EACCES | Errno::EPERM)
+            if failure.detail.contains("cannot be made") =>
+        {
+            Some(
+                "a missing mount point is made in the tree itself; make it there before, or mount a tmpfs above it \
+                 first"
+                    .into(),
+            )
         }
         (Error::Inside(failure), Errno::EAGAIN) if failure.object == "fork" => {
             Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())

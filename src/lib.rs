@@ -7,18 +7,23 @@
 
 pub mod cli;
 mod command;
+pub mod config;
 pub mod diff;
 mod error;
+mod executable;
+pub mod explain;
 pub mod hints;
 mod idmap;
 mod kept;
 pub mod plan;
 pub mod relay;
 pub mod sandbox;
+pub mod seccomp;
 pub mod spec;
 pub mod status;
 #[allow(unsafe_code)]
 mod sys;
+mod text_file;
 mod tree;
 pub mod volatile;
 pub mod watch;

@@ -2,16 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use launch::cli::{self, Cli, Request};
+use launch::cli::{self, Cli, Form, Request};
+use launch::config::{Arguments, Homes};
 use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
-use launch::{Command, Error, SignalState, watch};
+use launch::{Command, Error, SignalState, explain, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 use log::LevelFilter;
@@ -33,9 +36,15 @@ fn main() -> ExitCode {
 fn launch() -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     let signals = take_over_signals()?;
-    let arguments: Vec<_> = std::env::args_os().collect();
-    match cli::parse(arguments.clone()).inspect_err(|error| tell_status(&arguments, error))? {
-        Request::Run(cli) => run(&cli, signals),
+    let words: Vec<_> = std::env::args_os().collect();
+    let arguments = Arguments::read(words.clone(), &Homes::of_caller())
+        .inspect_err(|error| tell_status(&words, error))?;
+    let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
+    match request.inspect_err(|error| tell_status(arguments.tokens(), error))? {
+        Request::Run(cli) => match cli.explained() {
+            Some(form) => explain(&cli, signals, form).map_err(|error| arguments.blame(error)),
+            None => run(&cli, &arguments, signals),
+        },
         Request::Diff(directory) => list_changes(&directory),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
@@ -52,19 +61,18 @@ fn tell_status(arguments: &[OsString], error: &Error) {
     }
 }
 
-fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
+fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Error> {
     start_log(cli.verbosity());
     // In this order: what is opened here could have the number of one that the caller did not open.
-    let kept = cli.kept_descriptors();
-    let descriptors = launch::check_open(kept);
+    let handed_on = cli.descriptors();
+    let descriptors = launch::check_open(&handed_on);
     let mut status = StatusLines::to(cli.status_fd())?;
-    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
-    let mut command = Command::from_options(cli.options(terminal.group()));
-    command.signal_state(signals);
+    let (mut command, terminal) = command(cli, signals);
     let outcome = descriptors.and_then(|()| command.start()).and_then(|sandbox| {
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
-        watch::watch(sandbox, terminal, &mut status, || let_go(kept, cli.tty()))
+        watch::watch(sandbox, terminal, &mut status, || let_go(&handed_on, cli.tty()))
     });
+    let outcome = outcome.map_err(|error| arguments.blame(error));
     match &outcome {
         Ok(outcome) => status.exited(*outcome),
         Err(error) => status.failed(error),
@@ -72,21 +80,40 @@ fn run(cli: &Cli, signals: SignalState) -> Result<u8, Error> {
     outcome.map(launch::Outcome::code)
 }
 
+fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
+    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
+    let mut command = Command::from_options(cli.options(terminal.group()));
+    command.signal_state(signals);
+    (command, terminal)
+}
+
+fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
+    start_log(cli.verbosity());
+    let plan = command(cli, signals).0.plan()?;
+    print(&match form {
+        Form::Words => explain::words(&plan),
+        Form::Json => explain::json(&plan),
+    })?;
+    Ok(0)
+}
+
 /// What could not be compared is said, and makes the list one that cannot be relied on.
 fn list_changes(directory: &Path) -> Result<u8, Error> {
     let Diff { changes, failures } = diff::diff(directory)?;
-    let text: String = changes.iter().map(|change| format!("{change}\n")).collect();
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // `launch diff DIR | head` may have closed it.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        result => result.map_err(|error| {
-            Error::Descriptor(libc::STDOUT_FILENO, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-        })?,
-    }
+    print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())?;
     for (path, reason) in &failures {
         report(&Error::Kept(path.into(), reason.clone()));
     }
     Ok(if failures.is_empty() { 0 } else { exit::FAILED })
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has read enough: `launch --explain ... | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn take_over_signals() -> Result<SignalState, Error> {
@@ -97,11 +124,13 @@ fn take_over_signals() -> Result<SignalState, Error> {
     Ok(state)
 }
 
-/// stdin, stdout and the kept descriptors are the workload's, unless we relay; stderr is ours too.
-fn let_go(kept: &[i32], relays: bool) {
-    kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| launch_init::sys::close_inherited(*fd));
+/// stdin, stdout and the descriptors that were handed on are the workload's, unless we relay; stderr is ours too.
+fn let_go(handed_on: &[i32], relays: bool) {
+    let numbers: BTreeSet<_> = handed_on.iter().filter(|fd| **fd > libc::STDERR_FILENO).collect();
+    numbers.into_iter().for_each(|fd| launch_init::sys::close_inherited(*fd));
     let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
-    if let Err(errno) = launch_init::sys::let_go_of(ours) {
+    let let_go = |null: OwnedFd| launch_init::sys::let_go_of(ours, null.as_fd());
+    if let Err(errno) = launch_init::sys::open_null().and_then(let_go) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
 }

@@ -17,6 +17,7 @@ use launch_init::supervisor::Policy;
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::seccomp;
 use crate::volatile::{self, Fresh, Kept, Layout, Manifest, Tree};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
@@ -171,6 +172,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The numbers of the caller's descriptors that have to be open.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.keep.iter().copied().chain(self.files.iter().filter_map(Step::descriptor)).collect()
+    }
+}
+
 /// A root file system of the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootDirectory {
@@ -286,6 +294,10 @@ pub struct Caller {
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
+    /// The kernel's version: major, minor.
+    pub kernel: (u32, u32),
+    /// The seccomp profile that was asked for, read.
+    pub seccomp: seccomp::Choice,
     /// How much is to be logged, as `log::LevelFilter` counts.
     pub log_level: u8,
     /// What a `/` that is all writable is put together from; none without one.
@@ -356,11 +368,14 @@ const KINDS: [(&str, u64); 7] = [
     ("net", libc::CLONE_NEWNET as u64),
 ];
 
-/// The names of the namespaces in these clone flags, as in `user, mount and pid`.
+/// The kinds of the namespaces in these clone flags.
+pub fn kinds_of(namespaces: u64) -> Vec<&'static str> {
+    KINDS.iter().filter(|(_, flag)| namespaces & flag != 0).map(|(name, _)| *name).collect()
+}
+
+/// Their names in a sentence, as in `user, mount and pid`.
 pub fn names_of(namespaces: u64) -> String {
-    let names: Vec<_> =
-        KINDS.iter().filter(|(_, flag)| namespaces & flag != 0).map(|(name, _)| *name).collect();
-    match names.split_last() {
+    match kinds_of(namespaces).split_last() {
         Some((last, [])) => (*last).into(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         None => "no namespaces".into(),
@@ -382,6 +397,18 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     } else {
         &[]
     };
+    let capabilities = CapabilitySets {
+        allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
+        ambient: options.capabilities.add,
+    };
+    let facts = seccomp::Facts {
+        capabilities: capabilities.allowed,
+        kernel: caller.kernel,
+        // One of its own it may do with as it likes.
+        shares_terminal: options.group != Group::Session,
+    };
+    let filters = seccomp::filters(&caller.seccomp, &facts)
+        .map_err(|wrong| Error::Option("--seccomp".into(), wrong.to_string()))?;
     Ok(Plan {
         namespaces: namespaces(options),
         maps,
@@ -397,12 +424,9 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 user: options.user.clone(),
                 parent_death_signal: None,
-                capabilities: Some(CapabilitySets {
-                    allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
-                    ambient: options.capabilities.add,
-                }),
+                capabilities: Some(capabilities),
                 no_new_privileges: true,
-                filters: Vec::new(),
+                filters,
                 limits: options.limits.clone(),
                 oom_score: options.oom_score,
                 niceness: options.niceness,
@@ -573,48 +597,80 @@ fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
 fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
+    let mut rest = options.files.iter();
     if let Some(Layers { layout, kept }) = layers {
         steps.extend(volatile::steps(layout, kept.as_ref().map(|(kept, manifest)| (kept, manifest))));
     } else if let Some(root) = &options.root {
         let path = absolute(root.path.as_os_str(), caller)?;
         steps.push(Step::Root(Root::Directory { path, writable: root.writable }));
+    } else if let Some(root) = options.files.first().and_then(root_of) {
+        steps.push(Step::Root(match root {
+            Root::Directory { path, writable } => {
+                Root::Directory { path: absolute(&path, caller)?, writable }
+            }
+            Root::Overlay(overlay) => Root::Overlay(with_absolute_layers(overlay, caller)?),
+            Root::Empty => Root::Empty,
+        }));
+        rest.next();
     }
+    // What is on layers above the caller's `/` is the caller's still.
+    let is_new = if layers.is_some() { options.root.is_some() } else { !steps.is_empty() };
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
     let proc = FileSystem::Proc {
-        masked: options.root.is_some(),
+        masked: is_new,
         hide_pids: options.proc.hide_pids,
         only_pids: options.proc.only_pids,
     };
     steps.push(Step::Mount { what: proc.clone(), at: "/proc".into() });
-    if options.root.is_some() {
+    if is_new {
         steps.push(Step::Mount { what: FileSystem::Dev, at: "/dev".into() });
     }
     if let Tmp::Fresh { size } = options.tmp {
         steps.push(Step::Mount { what: FileSystem::Tmpfs { size, mode: 0o1777 }, at: "/tmp".into() });
     }
-    for step in &options.files {
+    for step in rest {
         steps.push(match with_absolute_paths(step.clone(), caller)? {
+            Step::Mount { at, .. } if at == "/" => {
+                let reason = "only a directory, layers, or a tmpfs without a size can be mounted here, before all \
+                              other mounts and without --rootfs";
+                return Err(Error::Option("/".into(), reason.into()));
+            }
             Step::Mount { what: FileSystem::Proc { .. }, at } => Step::Mount { what: proc.clone(), at },
             step => step,
         });
     }
-    if has_root_of_its_own(options) {
+    if is_new || options.volatile.is_some() {
         steps.push(Step::EnterRoot);
     }
     Ok(steps)
 }
 
+/// A mount on `/` that comes before all others is a root of the sandbox's own.
+fn root_of(first: &Step) -> Option<Root> {
+    match first {
+        Step::Mount { what, at } if at == "/" => match what {
+            FileSystem::Bind { source: Source::Path(path), read_only, .. } => {
+                Some(Root::Directory { path: path.clone(), writable: !read_only })
+            }
+            FileSystem::Overlay(overlay) => Some(Root::Overlay(overlay.clone())),
+            FileSystem::Tmpfs { size: None, .. } => Some(Root::Empty),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn has_root_of_its_own(options: &Options) -> bool {
-    options.root.is_some() || options.volatile.is_some()
+    options.root.is_some() || options.files.first().and_then(root_of).is_some()
 }
 
 fn directory(options: &Options, caller: &Caller) -> Result<Option<Step>, Error> {
     if let Some(directory) = &options.directory {
         return absolute(directory.as_os_str(), caller).map(|path| Some(Step::ChangeDirectory(path)));
     }
-    if options.root.is_some() {
+    if has_root_of_its_own(options) {
         return Ok(Some(Step::ChangeDirectory("/".into())));
     }
     let callers = caller.directory.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string);
@@ -635,15 +691,7 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
                 FileSystem::Bind { source: Source::Path(path), read_only, devices, optional } => {
                     FileSystem::Bind { source: Source::Path(absolute(path)?), read_only, devices, optional }
                 }
-                FileSystem::Overlay(overlay) => FileSystem::Overlay(Overlay {
-                    lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
-                    upper: match overlay.upper {
-                        Upper::Kept { upper, work } => {
-                            Upper::Kept { upper: absolute(upper)?, work: absolute(work)? }
-                        }
-                        upper => upper,
-                    },
-                }),
+                FileSystem::Overlay(overlay) => FileSystem::Overlay(with_absolute_layers(overlay, caller)?),
                 what => what,
             },
             at: absolute(at)?,
@@ -653,6 +701,17 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
         Step::Mask(path) => Step::Mask(absolute(path)?),
         Step::RemountReadOnly(path) => Step::RemountReadOnly(absolute(path)?),
         step => step,
+    })
+}
+
+fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Error> {
+    let absolute = |path: OsString| absolute(&path, caller);
+    Ok(Overlay {
+        lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
+        upper: match overlay.upper {
+            Upper::Kept { upper, work } => Upper::Kept { upper: absolute(upper)?, work: absolute(work)? },
+            upper => upper,
+        },
     })
 }
 
@@ -708,6 +767,8 @@ mod tests {
                 .into(),
             terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
+            kernel: (6, 1),
+            seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
         }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use launch_init::exit::{self, Outcome};
 use launch_init::handoff::{self, Failure, Report, body_length, first_body};
 use launch_init::signals::{self, Received};
-use launch_init::sys::{CStringArray, adopt_descriptor, signal_process};
+use launch_init::sys::{CStringArray, adopt_descriptor, duplicate, signal_process};
 use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -23,6 +23,7 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::executable::Executable;
 use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
 use crate::{idmap, sys};
@@ -31,7 +32,7 @@ use crate::{idmap, sys};
 #[derive(Debug)]
 pub struct Resources {
     /// The file that becomes init.
-    pub init: OwnedFd,
+    pub init: Executable,
     /// Its stdin, stdout and stderr, where they are not the caller's.
     pub stdio: [Option<OwnedFd>; 3],
 }
@@ -88,7 +89,7 @@ impl Sandbox {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, resources, &theirs);
+        let cloned = clone(plan, &resources.init, &resources.stdio, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -279,24 +280,26 @@ fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// The same, with a number above 2.
 pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
+    if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+fn clone(
+    plan: &Plan,
+    file: &Executable,
+    stdio: &[Option<OwnedFd>; 3],
+    channel: &OwnedFd,
+) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
     let arguments = CStringArray::new(vec![name, option, number]);
     // Init needs no environment; the workload's is in the plan.
     let environment = CStringArray::new(Vec::new());
-    let keep = match &plan.init.workload.descriptors {
-        handoff::Descriptors::Only(keep) => keep.as_slice(),
-        handoff::Descriptors::Inherited => &[],
-    };
-    let stdio = [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd));
-    let mut open: Vec<RawFd> = [resources.init.as_raw_fd(), channel.as_raw_fd()].into();
+    let keep = plan.init.descriptors();
+    let stdio = [0, 1, 2].map(|n: usize| stdio[n].as_ref().map(AsRawFd::as_raw_fd));
+    let mut open: Vec<RawFd> = [file.file().as_raw_fd(), channel.as_raw_fd()].into();
     open.extend(stdio.iter().flatten());
-    open.extend(keep);
+    open.extend(&keep);
     open.sort_unstable();
     let failed = Failure {
         code: exit::FAILED,
@@ -307,14 +310,14 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
     };
     let mut failure = Report::Failed(failed).encode().map_err(Error::Report)?;
     let image = sys::InitImage {
-        file: resources.init.as_fd(),
+        file,
         arguments: &arguments,
         environment: &environment,
         stdio,
         channel: channel.as_raw_fd(),
         open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
-        keep,
+        keep: &keep,
         ambient: plan.init_capabilities,
         failure: &mut failure,
     };

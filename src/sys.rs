@@ -1,7 +1,7 @@
 //! The system calls that nix has no safe form of; the only `unsafe` in this crate. launch-init has the rest.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use launch_init::sys::{
     CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
@@ -9,16 +9,7 @@ use launch_init::sys::{
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.
-///
-/// # Errors
-/// EBADF: `fd` is not open. EMFILE.
-pub fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: fcntl takes any number and answers EBADF where nothing is open.
-    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
-    // SAFETY: the kernel just made it, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
-}
+use crate::executable::Executable;
 
 /// Whether descriptor `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
@@ -31,7 +22,7 @@ pub fn is_open(fd: RawFd) -> bool {
 #[derive(Debug)]
 pub struct InitImage<'a> {
     /// The file to execute.
-    pub file: BorrowedFd<'a>,
+    pub file: &'a Executable,
     /// Its arguments.
     pub arguments: &'a CStringArray,
     /// Its environment.
@@ -79,14 +70,16 @@ fn become_init(image: InitImage<'_>) -> ! {
     let prepared = leave_group(image.leaves_group)
         .and_then(|()| prepare_descriptors(&image))
         .and_then(|()| keep_capabilities(image.ambient))
-        .and_then(|()| wait_for_plan(image.channel));
+        .and_then(|()| image.file.protected())
+        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected));
     let errno = match prepared {
-        Ok(()) => {
+        Ok(protected) => {
+            let file = protected.as_ref().map_or(image.file.file(), AsFd::as_fd);
             // SAFETY: an open descriptor, an empty path and two null-terminated arrays of C strings that the
             // caller keeps alive.
             unsafe {
                 libc::execveat(
-                    image.file.as_raw_fd(),
+                    file.as_raw_fd(),
                     c"".as_ptr(),
                     image.arguments.as_ptr().cast(),
                     image.environment.as_ptr().cast(),

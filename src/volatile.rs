@@ -586,13 +586,15 @@ impl What {
     }
 }
 
-/// Any path as text on one line: control characters, backslashes and what is not UTF-8 are written `\xHH`, as the values
-/// of options take it.
+/// Any path as text on one line, in the options' own spelling of a path (spec.rs): a backslash is `\\`, and a control
+/// character or a byte that is not UTF-8 is `\xHH`.
 pub fn escaped(path: &OsStr) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.as_bytes().utf8_chunks() {
         for char in chunk.valid().chars() {
-            if char == '\\' || char.is_control() {
+            if char == '\\' {
+                text.push_str("\\\\");
+            } else if char.is_control() {
                 let mut bytes = [0; 4];
                 escape(char.encode_utf8(&mut bytes).as_bytes(), &mut text);
             } else {
@@ -626,7 +628,10 @@ mod escaped_path {
         let mut bytes = Vec::with_capacity(text.len());
         let mut rest = text.as_bytes();
         while let [first, behind @ ..] = rest {
-            if *first == b'\\' {
+            if let Some(after) = rest.strip_prefix(b"\\\\") {
+                bytes.push(b'\\');
+                rest = after;
+            } else if *first == b'\\' {
                 let digits = behind.strip_prefix(b"x").and_then(|digits| digits.get(..2));
                 let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
                 let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());

@@ -1,4 +1,5 @@
-//! Every command that README.md, docs/tour.md and docs/exit-codes.md show prints what they say it prints.
+//! Every command that README.md, docs/tour.md, docs/exit-codes.md and docs/configuration.md show prints what they say
+//! it prints.
 //!
 //! A block that is marked `console` is run: its lines `$ command` by one bash with `launch` in its PATH, in an empty
 //! folder, in the C locale; the lines below a command are its output, stdout and stderr together. A block that is
@@ -34,6 +35,11 @@ fn the_commands_of_the_tour_print_what_it_says() {
 #[test]
 fn the_commands_of_the_exit_codes_print_what_it_says() {
     check("docs/exit-codes.md");
+}
+
+#[test]
+fn the_commands_of_the_configuration_print_what_it_says() {
+    check("docs/configuration.md");
 }
 
 /// One fenced block: what stands in it, and the line at which it starts.

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::exit;
 use crate::handoff::{Failure, Malformed, Step};
+use crate::setup::Problem;
 
 /// Why init starts no workload.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub enum Error {
     /// What came through it is no plan.
     Plan(Malformed),
     /// A step of the set-up failed.
-    Setup(Box<Step>, Errno),
+    Setup(Box<Step>, Problem),
     /// Something that init needs for itself; the text names it.
     Own(&'static str, Errno),
     /// A string of the command line or environment has a NUL byte.
@@ -44,8 +45,8 @@ impl Error {
             Self::Usage(what, why) => failure("command line", what.into(), why, 0),
             Self::Channel(errno) => failure("handoff", "plan".into(), String::new(), errno as i32),
             Self::Plan(malformed) => failure("handoff", "plan".into(), malformed.to_string(), 0),
-            Self::Setup(step, errno) => {
-                failure(step.name(), step.object().to_owned(), String::new(), errno as i32)
+            Self::Setup(step, Problem { errno, detail }) => {
+                failure(step.name(), step.object().to_owned(), detail, errno as i32)
             }
             Self::Own(what, errno) => failure("init", what.into(), String::new(), errno as i32),
             Self::NulByte(string) => failure("command", string, "has a NUL byte".into(), 0),

@@ -29,8 +29,9 @@ pub mod sys;
 pub mod terminal;
 mod terminal_filter;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ use std::time::Instant;
 
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
-use handoff::{Descriptors, Group, Report};
+use handoff::{Descriptors, Group, Plan, Report, Step};
 use presets::Program;
 use report::Channel;
 use setup::Pty;
@@ -60,6 +61,9 @@ pub fn called_as_init() -> bool {
         Path::new(&name).file_name() == Some(NAME.as_ref()) || Program::of(&name).is_some()
     })
 }
+
+/// linux/capability.h. With it a chroot can be left.
+const CAP_SYS_CHROOT: u32 = 18;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -109,11 +113,18 @@ fn under_launch(descriptor: &OsString) -> u8 {
 
 fn live(channel: &'static Channel) -> Result<End, Error> {
     // The launcher blocked every signal before it cloned, so none has been lost until here.
-    let plan = channel.receive_plan()?;
+    let mut plan = channel.receive_plan()?;
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
+    // As long as /dev is the caller's: what is in the sandbox's may be anything once the workload runs.
+    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
+    let ready = setup::carry_out(&plan.steps)?;
+    close_descriptors_of(&plan);
+    if ready.is_chrooted {
+        plan.workload.forbid(CAP_SYS_CHROOT);
+    }
     // Its end that the workload uses stays open, so that the launcher never sees the terminal hang up before we end.
-    let terminal = match setup::carry_out(&plan.steps)? {
+    let terminal = match ready.terminal {
         None => None,
         Some(Pty { master, terminal }) => {
             channel.send_terminal(master.as_fd()).map_err(Error::Channel)?;
@@ -126,7 +137,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
-    let_go(&plan.workload.descriptors);
+    let_go(&plan.workload.descriptors, null);
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let target = match plan.workload.group {
         Group::Own { .. } | Group::Session => Target::Group,
@@ -162,13 +173,24 @@ fn prepare_signals() -> Result<SignalQueue, Error> {
     SignalQueue::new().map_err(|errno| Error::Own("signalfd", errno))
 }
 
+/// The caller's descriptors that steps were carried out with, but those that the workload gets too.
+fn close_descriptors_of(plan: &Plan) {
+    let kept: &[i32] = match &plan.workload.descriptors {
+        Descriptors::Only(kept) => kept,
+        Descriptors::Inherited => return,
+    };
+    let ours = |fd: &i32| *fd > libc::STDERR_FILENO && !kept.contains(fd);
+    let numbers: BTreeSet<i32> = plan.steps.iter().filter_map(Step::descriptor).filter(ours).collect();
+    numbers.into_iter().for_each(sys::close_inherited);
+}
+
 /// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
 /// it, and no file system is busy for init's sake.
-fn let_go(descriptors: &Descriptors) {
+fn let_go(descriptors: &Descriptors, null: OwnedFd) {
     if let Descriptors::Only(kept) = descriptors {
         kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| sys::close_inherited(*fd));
     }
-    if let Err(errno) = sys::let_go_of(&[0, 1, 2]).and(nix::unistd::chdir("/")) {
+    if let Err(errno) = sys::let_go_of(&[0, 1, 2], null.as_fd()).and(nix::unistd::chdir("/")) {
         // The workload runs: from here on nothing ends init.
         log::warn!("init: still holds what it inherited: {}", errno.desc());
     }

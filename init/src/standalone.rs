@@ -285,7 +285,8 @@ fn let_go(mut own: Vec<i32>, settings: &Settings) {
     }
     let result = result
         .and_then(|()| sys::close_range(first as u32, u32::MAX))
-        .and_then(|()| sys::let_go_of(standard))
+        .and_then(|()| sys::open_null())
+        .and_then(|null| sys::let_go_of(standard, null.as_fd()))
         .and_then(|()| if settings.keeps_directory { Ok(()) } else { nix::unistd::chdir("/") });
     if let Err(errno) = result {
         log::warn!("init: still holds what it inherited: {}", errno.desc());

@@ -4,8 +4,8 @@
 //! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
 //! real-time signals, and a PID 1 has to see and forward those too.
 
-use std::ffi::{CString, c_int, c_long, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -370,24 +370,25 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
-pub fn let_go_of(standard: &[RawFd]) -> Result<(), Errno> {
-    // SAFETY: the path is a C string; the descriptor is closed below unless it is one of the three.
-    let opened = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) });
-    let null = match opened {
-        Ok(null) => null,
-        // A root without /dev: a pipe whose other end is closed has nothing to read and takes nothing either.
-        Err(_) => nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?.0.into_raw_fd(),
-    };
-    for fd in standard {
+/// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
+    nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())
+        .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
+}
+
+/// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
+///
+/// # Errors
+/// None that the kernel documents for open descriptors.
+pub fn let_go_of(standard: &[RawFd], null: BorrowedFd<'_>) -> Result<(), Errno> {
+    standard.iter().try_for_each(|fd| {
         // SAFETY: replaces a standard descriptor, which std's handle names by number and does not own.
-        Errno::result(unsafe { libc::dup2(null, *fd) })?;
-    }
-    if null > libc::STDERR_FILENO {
-        // SAFETY: opened above, and nobody else knows of it.
-        unsafe { libc::close(null) };
-    }
-    Ok(())
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), *fd) }).map(drop)
+    })
 }
 
 /// Replaces this program; returns only when that failed. See execve(2).
@@ -429,7 +430,7 @@ pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
 }
 
 /// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
-pub fn set_process_name(name: &std::ffi::CStr) -> Result<(), Errno> {
+pub fn set_process_name(name: &CStr) -> Result<(), Errno> {
     // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
 }
@@ -515,4 +516,146 @@ pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn set_domain_name(name: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads name.len() bytes.
     Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// linux/mount.h
+const OPEN_TREE_CLONE: c_uint = 1;
+const FSOPEN_CLOEXEC: c_uint = 1;
+const FSMOUNT_CLOEXEC: c_uint = 1;
+const FSCONFIG_SET_FLAG: c_uint = 0;
+const FSCONFIG_SET_STRING: c_uint = 1;
+const FSCONFIG_CMD_CREATE: c_uint = 6;
+const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+/// Attributes of a mount; mount_setattr(2).
+pub const MOUNT_ATTR_RDONLY: u64 = 1;
+/// See [`MOUNT_ATTR_RDONLY`].
+pub const MOUNT_ATTR_NOSUID: u64 = 2;
+/// See [`MOUNT_ATTR_RDONLY`].
+pub const MOUNT_ATTR_NODEV: u64 = 4;
+/// See [`MOUNT_ATTR_RDONLY`].
+pub const MOUNT_ATTR_NOEXEC: u64 = 8;
+
+/// A configuration of a new file system of this type. See fsopen(2).
+///
+/// # Errors
+/// ENODEV: the kernel does not have it. EPERM: without CAP_SYS_ADMIN in the mount namespace's user namespace.
+pub fn fsopen(kind: &CStr) -> Result<OwnedFd, Errno> {
+    // SAFETY: a C string and a number; the kernel makes a descriptor that nobody else knows of.
+    unsafe { own(libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC)) }
+}
+
+/// Sets `key` to `value`. See fsconfig(2), FSCONFIG_SET_STRING.
+///
+/// # Errors
+/// EINVAL: the file system has no such key, or the value is none for it.
+pub fn fsconfig_string(context: BorrowedFd<'_>, key: &CStr, value: &CStr) -> Result<(), Errno> {
+    fsconfig(context, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())
+}
+
+/// Sets `key`, which has no value. See fsconfig(2), FSCONFIG_SET_FLAG.
+///
+/// # Errors
+/// EINVAL: the file system has no such key.
+pub fn fsconfig_flag(context: BorrowedFd<'_>, key: &CStr) -> Result<(), Errno> {
+    fsconfig(context, FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())
+}
+
+/// Makes the file system. See fsconfig(2), FSCONFIG_CMD_CREATE.
+///
+/// # Errors
+/// The file system's own.
+pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<(), Errno> {
+    fsconfig(context, FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())
+}
+
+fn fsconfig(
+    context: BorrowedFd<'_>,
+    command: c_uint,
+    key: *const libc::c_char,
+    value: *const libc::c_char,
+) -> Result<(), Errno> {
+    // SAFETY: key and value are null or C strings that the callers borrow for the call, as the command wants them.
+    let result =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0 as c_int) };
+    Errno::result(result).map(drop)
+}
+
+/// A detached mount of the file system that was configured. See fsmount(2).
+///
+/// # Errors
+/// EPERM: of proc, where the caller's own is partly covered.
+pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd, Errno> {
+    // SAFETY: numbers only; the kernel makes a descriptor that nobody else knows of.
+    unsafe {
+        own(libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as c_uint))
+    }
+}
+
+/// A detached copy of the mount that `path` is on, from there downwards, with all that is mounted below it; links are
+/// followed. Without a path, of what `directory` stands for. See open_tree(2).
+///
+/// # Errors
+/// As open(2). EINVAL: not in this mount namespace.
+pub fn clone_tree(directory: Option<BorrowedFd<'_>>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OPEN_TREE_CLONE
+        | libc::O_CLOEXEC as c_uint
+        | libc::AT_RECURSIVE as c_uint
+        | if path.is_empty() { libc::AT_EMPTY_PATH as c_uint } else { 0 };
+    let directory = directory.map_or(libc::AT_FDCWD, |directory| directory.as_raw_fd());
+    // SAFETY: a C string and numbers; the kernel makes a descriptor that nobody else knows of.
+    unsafe { own(libc::syscall(libc::SYS_open_tree, directory, path.as_ptr(), flags)) }
+}
+
+/// Sets attributes of a mount, which `mount` stands for the root of; and of all mounted below it. See
+/// mount_setattr(2).
+///
+/// # Errors
+/// EINVAL: not the root of a mount.
+pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: u64) -> Result<(), Errno> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: an empty path, and a structure of the size that is named, which the kernel only reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Attaches a detached mount, on top of whatever is mounted there. See move_mount(2).
+///
+/// # Errors
+/// ENOTDIR: one is a directory and the other is none.
+pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    let (from, to) = (mount.as_raw_fd(), at.as_raw_fd());
+    // SAFETY: two empty paths and numbers.
+    let result = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
+    Errno::result(result).map(drop)
+}
+
+/// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.
+///
+/// # Errors
+/// EBADF: `fd` is not open. EMFILE.
+pub fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl takes any number and answers EBADF where nothing is open; what it makes nobody else knows of.
+    unsafe { own(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1).into()) }
+}
+
+/// The descriptor that a system call returned.
+///
+/// # Safety
+/// If it is not -1, it is open and nobody else's.
+unsafe fn own(result: c_long) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(result)? as RawFd;
+    // SAFETY: as our caller promises.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -29,6 +29,22 @@ pub struct Plan {
     pub report_namespaces: bool,
 }
 
+impl Plan {
+    /// The numbers of the caller's descriptors above 2 that init has to inherit: for the workload, and for the steps.
+    pub fn descriptors(&self) -> Vec<i32> {
+        let kept: &[i32] = match &self.workload.descriptors {
+            Descriptors::Only(kept) => kept,
+            Descriptors::Inherited => &[],
+        };
+        let mut all: Vec<i32> =
+            self.steps.iter().filter_map(Step::descriptor).chain(kept.iter().copied()).collect();
+        all.retain(|fd| *fd > libc::STDERR_FILENO);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 /// One step of the set-up inside the new namespaces. Every path but a source's is one of the inside: it is resolved in
 /// the root of the sandbox, out of which no symbolic link leads (openat2(2), RESOLVE_IN_ROOT).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +86,9 @@ pub enum Step {
         /// Where it is.
         path: OsString,
     },
-    /// Hides a file or directory behind an empty one that only root may read. One that does not exist needs none.
+    /// Hides a file or directory behind an empty one that nobody but root may open. One that does not exist needs none.
     Mask(OsString),
-    /// The mount that this path is on, or else the path alone, is read-only.
+    /// What is mounted on this path, or else the path itself, is read-only; what is mounted below stays as it is.
     RemountReadOnly(OsString),
     /// The sandbox's root becomes `/`, and the caller's is gone; see pivot_root(2).
     EnterRoot,
@@ -143,7 +159,7 @@ pub enum FileSystem {
     MessageQueue,
     /// A regular file with the bytes that this descriptor of the caller's gives until its end.
     File {
-        /// Its number, above 2.
+        /// Its number.
         descriptor: i32,
     },
 }
@@ -178,7 +194,7 @@ pub enum Upper {
 pub enum Source {
     /// A path in the caller's tree.
     Path(OsString),
-    /// What an open descriptor of the caller's stands for: its number, above 2.
+    /// What an open descriptor of the caller's stands for: its number.
     Descriptor(i32),
 }
 
@@ -199,6 +215,19 @@ impl Step {
             Self::Mask(_) => "mask",
             Self::Pty { .. } => "terminal",
             Self::ChangeDirectory(_) | Self::KeepDirectory(_) | Self::FindDirectory(_) => "working directory",
+        }
+    }
+
+    /// The number of the caller's descriptor that it is done with, if there is one.
+    pub fn descriptor(&self) -> Option<i32> {
+        match self {
+            Self::Mount {
+                what:
+                    FileSystem::File { descriptor }
+                    | FileSystem::Bind { source: Source::Descriptor(descriptor), .. },
+                ..
+            } => Some(*descriptor),
+            _ => None,
         }
     }
 
@@ -257,6 +286,16 @@ pub struct Workload {
     pub niceness: Option<i32>,
     /// See umask(2).
     pub umask: Option<u32>,
+}
+
+impl Workload {
+    /// Takes a capability from it, whoever asked for it.
+    pub(crate) fn forbid(&mut self, capability: u32) {
+        if let Some(sets) = &mut self.capabilities {
+            sets.allowed &= !(1 << capability);
+            sets.ambient &= !(1 << capability);
+        }
+    }
 }
 
 /// A user as it is asked for. Names are looked up in the inside's own passwd(5) and group(5).

@@ -1,4 +1,4 @@
-//! The directory in which the workload starts, when it is the caller's.
+//! The directory in which the workload starts.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,34 @@ use std::ffi::OsStr;
 
 use nix::errno::Errno;
 use nix::sys::stat::stat;
-use nix::unistd::chdir;
+use nix::unistd::{chdir, getcwd};
+
+use super::problem::Problem;
+
+/// Goes to the directory that `path` leads to inside, whatever links there are on the way. A link of /proc that leads
+/// out of every root (CVE-2024-21626) is refused: such a directory has no name inside. See getcwd(2).
+pub(super) fn change(path: &OsStr) -> Result<(), Problem> {
+    chdir(path)?;
+    match getcwd() {
+        Ok(here) if here.is_absolute() => Ok(()),
+        _ => Err(Problem::new("leads out of the sandbox")),
+    }
+}
+
+/// Goes to the directory that `path` leads to inside, or else to `/`.
+pub(super) fn find(path: &OsStr) -> Result<(), Problem> {
+    match change(path) {
+        Ok(()) => Ok(()),
+        Err(Problem { errno, .. }) => {
+            log::warn!(
+                "working directory: {}: not to be had inside ({}), starting in /",
+                path.display(),
+                errno.desc()
+            );
+            Ok(chdir("/")?)
+        }
+    }
+}
 
 /// Stays in the caller's directory if `path` still leads to it. If not, a fresh mount hides it, and the workload
 /// would work in a directory that nothing else inside can name: then it starts in `/`.

@@ -4,44 +4,201 @@
 
 #![forbid(unsafe_code)]
 
+mod dev;
 mod directory;
-mod mounts;
+mod filesystems;
 mod names;
 mod network;
+mod problem;
+mod proc;
 mod pty;
+mod root;
+mod sources;
+mod staging;
+mod tree;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, fstat, umask};
 
 use crate::error::Error;
-use crate::handoff::{FileSystem, Step};
+use crate::handoff::{FileSystem, Root, Step};
+use crate::sys;
+pub use problem::Problem;
 pub(crate) use pty::Pty;
+use root::Entered;
+use sources::{Descriptors, Opened};
+use staging::Staging;
+use tree::{Kind, Tree, is_directory};
 
-/// Carries out every step; returns the terminal if one of them made it.
+/// What the set-up leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    /// The sandbox's own terminal, if there is one.
+    pub(crate) terminal: Option<Pty>,
+    /// Whether the caller's root is still there, out of reach of everybody who cannot change roots.
+    pub(crate) is_chrooted: bool,
+}
+
+/// Carries out every step.
 ///
 /// # Errors
 /// [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
-pub(crate) fn carry_out(steps: &[Step]) -> Result<Option<Pty>, Error> {
-    let mut terminal = None;
-    for step in steps {
+pub(crate) fn carry_out(steps: &[Step]) -> Result<Ready, Error> {
+    let own = |what| move |errno| Error::Own(what, errno);
+    let limit = Descriptors::for_steps(steps.len()).map_err(own("descriptors"))?;
+    let opened = sources::open_all(steps)?;
+    // What is made has the permissions that the steps name.
+    let callers_umask = umask(Mode::empty());
+    let mut setup = Setup {
+        tree: Tree::callers().map_err(own("/"))?,
+        staging: Staging::new(),
+        devpts: None,
+        ready: Ready::default(),
+    };
+    for (step, opened) in steps.iter().zip(opened) {
         log::debug!("{}: {}", step.name(), step.object().display());
-        let failed = |errno| Error::Setup(Box::new(step.clone()), errno);
-        match step {
-            Step::HostName(name) => names::set_host_name(name),
-            Step::DomainName(name) => names::set_domain_name(name),
-            Step::LoopbackUp => network::set_loopback_up(),
-            Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
-            Step::PrivateMounts => mounts::make_private(),
-            Step::Mount { what: FileSystem::Proc { .. }, .. } => mounts::mount_proc(),
-            Step::Mount { what: FileSystem::Tmpfs { size, .. }, .. } => mounts::mount_tmp(*size),
-            Step::Pty { callers } => pty::make(callers.as_deref()).map(|pty| terminal = Some(pty)),
-            Step::ChangeDirectory(path) => nix::unistd::chdir(path.as_os_str()),
-            Step::KeepDirectory(path) => directory::keep(path),
-            _ => Err(Errno::ENOSYS),
-        }
-        .map_err(failed)?;
+        setup.carry_out(step, opened).map_err(|problem| Error::Setup(Box::new(step.clone()), problem))?;
     }
-    Ok(terminal)
+    setup.staging.end().map_err(own("staging"))?;
+    umask(callers_umask);
+    limit.give_back().map_err(own("descriptors"))?;
+    Ok(setup.ready)
+}
+
+/// What the set-up has to do with while it lasts.
+struct Setup {
+    tree: Tree,
+    staging: Staging,
+    /// The devpts instance of a fresh /dev.
+    devpts: Option<OwnedFd>,
+    ready: Ready,
+}
+
+impl Setup {
+    fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
+        match step {
+            Step::HostName(name) => names::set_host_name(name)?,
+            Step::DomainName(name) => names::set_domain_name(name)?,
+            Step::LoopbackUp => network::set_loopback_up()?,
+            Step::TimeNamespace => enter_time_namespace_with_the_next_child()?,
+            Step::PrivateMounts => make_mounts_private()?,
+            Step::NoUserNamespaces => proc::forbid_user_namespaces()?,
+            Step::Root(what) => self.start_root(what, opened)?,
+            Step::ReadOnly => self.tree.make_read_only()?,
+            Step::Mount { what, at } => self.mount(what, at, opened)?,
+            Step::Directory { path, mode } => {
+                self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
+            }
+            Step::Symlink { target, path } => self.tree.make_link(target, path)?,
+            Step::Mask(path) => self.mask(path)?,
+            Step::RemountReadOnly(path) => self.make_read_only(path)?,
+            Step::EnterRoot => {
+                self.staging.end()?;
+                self.ready.is_chrooted = root::enter(&self.tree)? == Entered::Chrooted;
+            }
+            Step::Pty { callers } => {
+                let null = match opened {
+                    Opened::Devices(devices) => devices.into_iter().next().map(|(_, null)| null),
+                    _ => None,
+                };
+                let callers = callers.as_deref().zip(null);
+                self.ready.terminal = Some(pty::make(&self.tree, self.devpts.take(), callers)?);
+            }
+            Step::ChangeDirectory(path) => directory::change(path)?,
+            Step::KeepDirectory(path) => directory::keep(path)?,
+            Step::FindDirectory(path) => directory::find(path)?,
+        }
+        Ok(())
+    }
+
+    fn start_root(&mut self, what: &Root, opened: Opened) -> Result<(), Problem> {
+        let mount = match (what, opened) {
+            (Root::Directory { .. }, Opened::Tree(tree)) => {
+                if !is_directory(&fstat(&tree)?) {
+                    return Err(Errno::ENOTDIR.into());
+                }
+                tree
+            }
+            (Root::Overlay(overlay), Opened::Layers { lower, upper }) => {
+                sources::overlay(&lower, upper.as_ref(), &overlay.upper, &mut self.staging)?
+            }
+            (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
+            (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
+        };
+        self.tree = root::attach(mount)?;
+        if matches!(what, Root::Directory { writable: false, .. }) {
+            self.tree.make_read_only()?;
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, what: &FileSystem, at: &OsStr, opened: Opened) -> Result<(), Problem> {
+        let mount = match (what, opened) {
+            (_, Opened::Missing) => {
+                log::debug!("mount: {}: its source is missing, and may be", at.display());
+                return Ok(());
+            }
+            (FileSystem::Bind { .. }, Opened::Tree(tree)) => tree,
+            (FileSystem::Overlay(overlay), Opened::Layers { lower, upper }) => {
+                sources::overlay(&lower, upper.as_ref(), &overlay.upper, &mut self.staging)?
+            }
+            (FileSystem::File { .. }, Opened::Content(content)) => self.staging.file(content)?,
+            (FileSystem::Tmpfs { size, mode }, _) => filesystems::tmpfs(*size, *mode)?,
+            (FileSystem::MessageQueue, _) => filesystems::message_queues()?,
+            (FileSystem::Proc { masked, hide_pids, only_pids }, _) => {
+                return proc::mount(&self.tree, at, *masked, (*hide_pids, *only_pids), &mut self.staging);
+            }
+            (FileSystem::Dev, Opened::Devices(devices)) => {
+                self.devpts = Some(dev::mount(&self.tree, at, &devices)?);
+                return Ok(());
+            }
+            // Every source has been opened above.
+            (
+                FileSystem::Bind { .. } | FileSystem::Overlay(_) | FileSystem::File { .. } | FileSystem::Dev,
+                _,
+            ) => return Err(Errno::EBADF.into()),
+        };
+        let point = self.tree.find_or_make(at, Kind::of(&fstat(&mount)?))?;
+        sys::move_mount(mount.as_fd(), point.as_fd()).map_err(|errno| match errno {
+            Errno::ENOTDIR => Problem {
+                errno,
+                detail: "a directory can only be mounted on a directory, and a file on a file".into(),
+            },
+            errno => errno.into(),
+        })
+    }
+
+    fn mask(&mut self, path: &OsStr) -> Result<(), Problem> {
+        let point = match self.tree.find(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            point => point?,
+        };
+        let mask = self.staging.mask(is_directory(&fstat(&point)?))?;
+        Ok(sys::move_mount(mask.as_fd(), point.as_fd())?)
+    }
+
+    /// A path that nothing is mounted on is made a mount of its own for it.
+    fn make_read_only(&mut self, path: &OsStr) -> Result<(), Problem> {
+        let found = self.tree.find(path)?;
+        match sys::mount_setattr(found.as_fd(), false, sys::MOUNT_ATTR_RDONLY) {
+            Err(Errno::EINVAL) => {}
+            result => return Ok(result?),
+        }
+        let copy = sys::clone_tree(Some(found.as_fd()), c"")?;
+        sys::mount_setattr(copy.as_fd(), false, sys::MOUNT_ATTR_RDONLY)?;
+        Ok(sys::move_mount(copy.as_fd(), found.as_fd())?)
+    }
+}
+
+/// Nothing mounted here is seen outside, and nothing mounted outside appears here: what the workload sees is
+/// settled now. See mount_namespaces(7).
+fn make_mounts_private() -> Result<(), Errno> {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
 }
 
 /// A time namespace cannot be entered by the process that makes it, only by the children that it forks from then
