@@ -465,6 +465,9 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
+        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
+            ("diff".into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
+        }
         ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
@@ -536,6 +539,20 @@ mod tests {
             "command line: ls: a command must stand behind --, as in: launch [OPTIONS] -- CMD [ARG...]";
         assert_eq!(refused("ls"), expected);
         assert_eq!(refused("--net none ls -l"), expected);
+    }
+
+    #[test]
+    fn diff_is_a_request_of_its_own_but_behind_the_dashes_a_command() {
+        assert!(matches!(parse_words("diff a/b"), Ok(Request::Diff(path)) if path == PathBuf::from("a/b")));
+        assert_eq!(options("-- diff a b").command, ["diff", "a", "b"]);
+        assert_eq!(
+            refused("diff"),
+            "command line: diff: says not of what; say launch diff DIR, the DIR of --keep"
+        );
+        assert!(refused("diff a b").starts_with("command line: b: "));
+        assert!(
+            refused("--net none diff a").starts_with("command line: diff: a command must stand behind --")
+        );
     }
 
     #[test]

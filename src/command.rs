@@ -283,7 +283,7 @@ impl Command {
         let kept = match &self.options.volatile {
             None => return Ok(None),
             Some(Volatile::Discard) => None,
-            Some(Volatile::Keep(directory)) => Some(kept::look(directory)?),
+            Some(Volatile::Keep(directory)) => Some(kept::look_before_use(directory)?),
         };
         let root = self.options.root.as_ref().map(|root| root.path.as_path());
         let mut own = Vec::new();

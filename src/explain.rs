@@ -956,6 +956,8 @@ mod tests {
         policy.rewrites.set(libc::SIGTERM, libc::SIGINT);
         policy.rewrites.set(libc::SIGHUP, 0);
         Plan {
+            kept: None,
+            warnings: Vec::new(),
             namespaces: (libc::CLONE_NEWUSER | libc::CLONE_NEWPID) as u64,
             maps: Some(IdMaps {
                 users: vec![

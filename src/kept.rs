@@ -52,6 +52,28 @@ pub fn look(directory: &Path) -> Result<Kept, Error> {
     Ok(Kept { directory: path, manifest })
 }
 
+/// The same, of a directory that will be written to.
+///
+/// # Errors
+/// [`Error::Kept`]
+pub fn look_before_use(directory: &Path) -> Result<Kept, Error> {
+    let kept = look(directory)?;
+    match fs::metadata(&kept.directory) {
+        Ok(status) => check_owner(&kept.directory, &status)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(wrong(directory, reason(&error))),
+    }
+    Ok(kept)
+}
+
+/// Somebody else's layers could be links to where the caller may write.
+fn check_owner(directory: &Path, status: &fs::Metadata) -> Result<(), Error> {
+    if status.uid() == nix::unistd::geteuid().as_raw() && status.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(wrong(directory, "must be the caller's, and writable for nobody else".into()))
+}
+
 fn read_manifest(directory: &Path) -> Result<Option<Manifest>, Error> {
     let path = directory.join(MANIFEST);
     let text = match fs::read(&path) {
@@ -99,10 +121,7 @@ fn reserve(directory: &Path) -> Result<Lock, Error> {
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(directory);
     let file = opened.map_err(|error| wrong(directory, reason(&error)))?;
     let status = file.metadata().map_err(|error| wrong(directory, reason(&error)))?;
-    // Somebody else's layers could be links to where the caller may write.
-    if status.uid() != nix::unistd::geteuid().as_raw() || status.mode() & 0o022 != 0 {
-        return Err(wrong(directory, "must be the caller's, and writable for nobody else".into()));
-    }
+    check_owner(directory, &status)?;
     let kind = fstatfs(&file).map_err(|errno| wrong(directory, errno.desc().into()))?.filesystem_type();
     if [OVERLAYFS_SUPER_MAGIC, NFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC].contains(&kind) {
         let reason = "is on a file system that overlayfs writes no layers to (overlay, NFS, FUSE or FAT); name a \

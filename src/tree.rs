@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::Error;
-use crate::volatile::{Fresh, Kept, Listing, Node, Tree, directories_to_list, inside, mounts};
+use crate::volatile::{Fresh, Kept, Listing, Node, Tree, directories_to_list, inside, mounts, outside};
 
 /// Reads the tree below `base`. `own` are directories that the caller wants to write to.
 ///
@@ -24,12 +24,18 @@ pub fn read(base: &Path, own: &[PathBuf], fresh: Fresh, kept: Option<Kept>) -> R
     let table = "/proc/self/mountinfo";
     let mountinfo = fs::read(table).map_err(|error| failed(Path::new(table), &error))?;
     let mounts = mounts(&mountinfo, &base);
-    let mut own: Vec<_> = own.iter().filter_map(|path| layer_for(path, &base)).collect();
+    let mut own: Vec<_> = match kept.as_ref().and_then(|kept| kept.manifest.as_ref()) {
+        // What was one layer stays one.
+        Some(manifest) => {
+            manifest.layers().filter(|path| outside(&base, path).is_dir()).map(Into::into).collect()
+        }
+        None => own.iter().filter_map(|path| layer_for(path, &base)).collect(),
+    };
     own.sort_unstable();
     own.dedup();
     let mut listings = BTreeMap::new();
     for directory in directories_to_list(&mounts, &own, fresh) {
-        let path = crate::volatile::outside(&base, &directory);
+        let path = outside(&base, &directory);
         match listing(&path) {
             Ok(listing) => listings.insert(directory, listing),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {

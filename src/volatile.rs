@@ -557,6 +557,11 @@ impl Manifest {
         self.part(path)?.number
     }
 
+    /// The directories that have a layer of their own.
+    pub fn layers(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter(|part| part.kind == Kind::Overlay).map(|part| part.path.as_path())
+    }
+
     /// Whether this path is one of its parts.
     pub fn has(&self, path: &Path) -> bool {
         self.part(path).is_some()
@@ -648,5 +653,314 @@ mod escaped_path {
         is_plain
             .then_some(path)
             .ok_or_else(|| serde::de::Error::custom("a path that is not absolute and plain"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Fresh = Fresh { dev: false, tmp: true };
+
+    /// Lines of mountinfo from (id, parent, mount point, type).
+    fn table(mounts: &[(u32, u32, &str, &str)]) -> Vec<u8> {
+        let line = |(id, parent, point, kind): &(u32, u32, &str, &str)| {
+            format!("{id} {parent} 0:{id} / {point} rw,relatime shared:1 master:2 - {kind} source rw\n")
+        };
+        mounts.iter().map(line).collect::<String>().into_bytes()
+    }
+
+    fn below(mounts: &[(u32, u32, &str, &str)], base: &str) -> Vec<(String, String)> {
+        let found = super::mounts(&table(mounts), Path::new(base));
+        found.below.into_iter().map(|(path, kind)| (path.display().to_string(), kind)).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(path, kind)| ((*path).into(), (*kind).into())).collect()
+    }
+
+    #[test]
+    fn only_the_uppermost_mount_on_a_mount_point_counts() {
+        let mounts = [
+            (1, 0, "/", "ext4"),
+            (2, 1, "/dev", "devtmpfs"),
+            (3, 2, "/dev/pts", "devpts"),
+            (4, 3, "/dev/pts", "tmpfs"),
+        ];
+        assert_eq!(below(&mounts, "/"), pairs(&[("/dev", "devtmpfs"), ("/dev/pts", "tmpfs")]));
+    }
+
+    #[test]
+    fn what_a_later_mount_hides_is_not_there() {
+        let hidden_by_a_sibling =
+            [(1, 0, "/", "ext4"), (2, 1, "/a/b", "xfs"), (3, 1, "/a", "tmpfs"), (4, 2, "/a/b/c", "nfs")];
+        assert_eq!(below(&hidden_by_a_sibling, "/"), pairs(&[("/a", "tmpfs")]));
+        let hidden_by_one_on_top =
+            [(1, 0, "/", "ext4"), (2, 1, "/a", "xfs"), (3, 2, "/a/b", "nfs"), (4, 2, "/a", "tmpfs")];
+        assert_eq!(below(&hidden_by_one_on_top, "/"), pairs(&[("/a", "tmpfs")]));
+        let moved_in_later = [(4, 3, "/a/b", "nfs"), (3, 1, "/a", "tmpfs"), (1, 0, "/", "ext4")];
+        assert_eq!(below(&moved_in_later, "/"), pairs(&[("/a", "tmpfs"), ("/a/b", "nfs")]));
+    }
+
+    #[test]
+    fn a_table_of_cycles_and_rubbish_ends() {
+        assert_eq!(
+            below(&[(1, 1, "/", "rootfs"), (2, 3, "/a", "x"), (3, 2, "/b", "y")], "/"),
+            pairs(&[("/a", "x"), ("/b", "y")])
+        );
+        assert_eq!(mounts(b"\n1\n1 2 3\n\xff \xff\n1 0 0:1 / /a rw\n", Path::new("/")), Mounts::default());
+    }
+
+    #[test]
+    fn mount_points_are_bytes_and_fuse_has_one_type() {
+        let found = mounts(b"2 1 0:2 / /a\\040b\\134\\011\xff rw - fuse.sshfs me@there rw\n", Path::new("/"));
+        let point = PathBuf::from(OsString::from_vec(b"/a b\\\t\xff".to_vec()));
+        assert_eq!(found.below, BTreeMap::from([(point, "fuse".into())]));
+        assert_eq!(unescaped(b"\\04"), Path::new("\\04"));
+    }
+
+    #[test]
+    fn a_base_has_the_mounts_below_it_and_the_type_of_the_one_above() {
+        let mounts = [
+            (1, 0, "/", "ext4"),
+            (2, 1, "/srv", "xfs"),
+            (3, 2, "/srv/root/data", "nfs"),
+            (4, 1, "/srv2", "tmpfs"),
+        ];
+        assert_eq!(below(&mounts, "/srv/root"), pairs(&[("/data", "nfs")]));
+        assert_eq!(super::mounts(&table(&mounts), Path::new("/srv/root")).base, "xfs");
+    }
+
+    /// A tree of the base `/`: directories are listed by their entries, `d` for a directory, `l` a link, `f` a file, `x`
+    /// what may not be looked at.
+    fn tree(mounts: &[(&str, &str)], own: &[&str], listings: &[(&str, &str)]) -> Tree {
+        let node = |kind: &str| match kind {
+            "d" => Node::Directory(0o755),
+            "l" => Node::Link("usr/bin".into()),
+            "f" => Node::File,
+            _ => Node::Closed,
+        };
+        let listing = |text: &str| match text {
+            "unreadable" => Listing::Unreadable,
+            text => Listing::Entries(
+                0o750,
+                text.split(' ')
+                    .map(|entry| entry.split_once(':').expect("kind:name"))
+                    .map(|(kind, name)| (name.into(), node(kind)))
+                    .collect(),
+            ),
+        };
+        Tree {
+            base: "/".into(),
+            mounts: Mounts {
+                base: "ext4".into(),
+                below: mounts.iter().map(|(path, kind)| (path.into(), (*kind).into())).collect(),
+            },
+            own: own.iter().map(Into::into).collect(),
+            listings: listings.iter().map(|(path, text)| (path.into(), listing(text))).collect(),
+            kept: None,
+        }
+    }
+
+    fn parts(tree: &Tree) -> Vec<String> {
+        let part = |part: &Part| {
+            let path = part.path.display();
+            match &part.what {
+                What::Overlay => format!("overlay {path}"),
+                What::Directory(mode) => format!("directory {mode:o} {path}"),
+                What::Link(target) => format!("link {path} {}", target.display()),
+                What::Bind { directory, read_only } => {
+                    let access = if *read_only { "read-only" } else { "as it is" };
+                    format!("{} {access} {path}", if *directory { "tree" } else { "file" })
+                }
+                What::MountPoint(_) => format!("mount point {path}"),
+            }
+        };
+        assemble(tree, FRESH).parts.iter().map(part).collect()
+    }
+
+    #[test]
+    fn without_mounts_below_one_layer_is_enough() {
+        let tree = Tree { base: "/srv/root".into(), ..tree(&[], &[], &[]) };
+        let layout = assemble(&tree, FRESH);
+        let overlay = Overlay { lower: vec!["/srv/root".into()], upper: Upper::Discarded };
+        assert_eq!(steps(&layout, None), [Step::Root(Root::Overlay(overlay))]);
+    }
+
+    #[test]
+    fn each_directory_without_a_mount_below_is_a_layer_and_the_others_are_made_anew() {
+        let mounts = [
+            ("/proc", "proc"),
+            ("/sys", "sysfs"),
+            ("/sys/fs/bpf", "bpf"),
+            ("/dev", "devtmpfs"),
+            ("/home", "xfs"),
+            ("/var/lib/x", "btrfs"),
+        ];
+        let tree = tree(
+            &mounts,
+            &[],
+            &[
+                ("/", "l:bin d:dev d:etc f:swap d:home d:proc d:sys d:tmp d:var"),
+                ("/var", "d:lib d:log"),
+                ("/var/lib", "d:x d:y"),
+            ],
+        );
+        assert_eq!(
+            directories_to_list(&tree.mounts, &[], FRESH),
+            ["/", "/var", "/var/lib"].map(PathBuf::from).into()
+        );
+        let expected = [
+            "directory 750 /",
+            "link /bin usr/bin",
+            "tree as it is /dev",
+            "overlay /etc",
+            "overlay /home",
+            "mount point /proc",
+            "file read-only /swap",
+            "tree as it is /sys",
+            "mount point /tmp",
+            "directory 750 /var",
+            "directory 750 /var/lib",
+            "overlay /var/lib/x",
+            "overlay /var/lib/y",
+            "overlay /var/log",
+        ];
+        assert_eq!(parts(&tree), expected);
+    }
+
+    #[test]
+    fn a_directory_can_be_made_a_layer_of_its_own() {
+        let tree = tree(&[], &["/var/tmp"], &[("/", "d:usr d:var"), ("/var", "d:log d:tmp")]);
+        let expected =
+            ["directory 750 /", "overlay /usr", "directory 750 /var", "overlay /var/log", "overlay /var/tmp"];
+        assert_eq!(parts(&tree), expected);
+        assert_eq!(
+            directories_to_list(&tree.mounts, &tree.own, FRESH),
+            ["/", "/var"].map(PathBuf::from).into()
+        );
+    }
+
+    #[test]
+    fn what_can_be_no_layer_is_shown_read_only_and_said() {
+        let tree = tree(
+            &[("/boot", "vfat"), ("/root/x", "ext4"), ("/run/doc", "fuse"), ("/etc/hosts", "ext4")],
+            &[],
+            &[
+                ("/", "d:boot d:dev d:etc d:root d:run"),
+                ("/root", "unreadable"),
+                ("/run", "x:doc"),
+                ("/etc", "f:hosts"),
+            ],
+        );
+        let expected = [
+            "directory 750 /",
+            "tree read-only /boot",
+            "tree read-only /dev",
+            "directory 750 /etc",
+            "file read-only /etc/hosts",
+            "tree read-only /root",
+            "directory 750 /run",
+        ];
+        assert_eq!(parts(&tree), expected);
+        let warnings = assemble(&tree, FRESH).warnings;
+        assert_eq!(warnings.len(), 3);
+        for (warning, path) in warnings.iter().zip(["/boot: ", "/root: ", "/run/doc: "]) {
+            assert!(warning.starts_with(path), "{warning}");
+        }
+    }
+
+    #[test]
+    fn below_a_view_what_is_on_a_disk_or_outlives_the_machines_power_is_read_only() {
+        let mounts = [
+            ("/sys", "sysfs"),
+            ("/sys/firmware/efi/efivars", "efivarfs"),
+            ("/sys/fs/cgroup", "tmpfs"),
+            ("/dev", "tmpfs"),
+            ("/dev/log", "ext4"),
+        ];
+        let tree = tree(&mounts, &[], &[("/", "d:dev d:sys")]);
+        let read_only = assemble(&tree, FRESH).read_only;
+        assert_eq!(read_only, [Path::new("/dev/log"), Path::new("/sys/firmware/efi/efivars")]);
+    }
+
+    fn kept(manifest: Option<Manifest>) -> Kept {
+        Kept { directory: "/home/me/kept".into(), manifest }
+    }
+
+    #[test]
+    fn what_is_kept_is_written_beside_the_tree_and_hidden_inside() {
+        let tree = tree(&[("/home", "ext4")], &[], &[("/", "l:bin d:etc d:home")]);
+        let layout = assemble(&tree, FRESH);
+        let manifest = Manifest::of(&layout, None).unwrap();
+        let overlay = |path: &str, number: u32| Step::Mount {
+            what: FileSystem::Overlay(Overlay {
+                lower: vec![path.into()],
+                upper: Upper::Kept {
+                    upper: format!("/home/me/kept/{number}/upper").into(),
+                    work: format!("/home/me/kept/{number}/work").into(),
+                },
+            }),
+            at: path.into(),
+        };
+        let expected = [
+            Step::Root(Root::Directory { path: "/home/me/kept/tree".into(), writable: true }),
+            overlay("/etc", 1),
+            overlay("/home", 2),
+            Step::Mask("/home/me/kept".into()),
+        ];
+        assert_eq!(steps(&layout, Some((&kept(None), &manifest))), expected);
+    }
+
+    #[test]
+    fn the_kept_directory_itself_is_left_out_of_a_directory_made_anew() {
+        let mut tree = tree(
+            &[("/home/me/x", "ext4")],
+            &[],
+            &[("/", "d:home"), ("/home", "d:me"), ("/home/me", "d:kept d:x")],
+        );
+        tree.kept = Some(kept(None));
+        assert!(!parts(&tree).iter().any(|part| part.contains("kept")));
+    }
+
+    #[test]
+    fn a_manifest_grows_and_keeps_its_numbers_or_says_what_no_longer_fits() {
+        let before = tree(&[("/home", "ext4")], &[], &[("/", "d:etc d:home l:bin")]);
+        let old = Manifest::of(&assemble(&before, FRESH), None).unwrap();
+        let of = |mounts: &[_], listings: &[_]| {
+            Manifest::of(&assemble(&tree(mounts, &[], listings), FRESH), Some(&old))
+        };
+        assert_eq!(of(&[("/home", "ext4")], &[("/", "d:etc d:home l:bin")]), Ok(old.clone()));
+        let grown = of(&[("/home", "ext4")], &[("/", "d:aaa d:etc d:home")]).unwrap();
+        let numbers = ["/aaa", "/etc", "/home", "/bin"].map(|path| grown.number(Path::new(path)));
+        assert_eq!(numbers, [Some(3), Some(1), Some(2), None]);
+        assert!(grown.has(Path::new("/bin")), "what was made once is known for ever");
+        let gone = of(&[("/home", "ext4")], &[("/", "d:home")]).unwrap_err();
+        assert_eq!(gone, "has changes to /etc, which is gone or lies within another layer now");
+        let split = of(&[("/etc/x", "ext4")], &[("/", "d:etc d:home"), ("/etc", "d:x")]).unwrap_err();
+        assert_eq!(split, "fits no longer: something was mounted or replaced at or below /etc since");
+        let other = Manifest { base: "/srv".into(), ..old.clone() };
+        assert_eq!(
+            Manifest::of(&assemble(&before, FRESH), Some(&other)).unwrap_err(),
+            "was kept of another root, /srv"
+        );
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_whatever_the_bytes_of_its_paths() {
+        let path = PathBuf::from(OsString::from_vec(b"/a\\b\n\xff\xc3\xa9".to_vec()));
+        let part = KeptPart { path, kind: Kind::Overlay, number: Some(1) };
+        let manifest = Manifest { version: VERSION, base: "/".into(), parts: vec![part] };
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert!(text.contains(r#""/a\\\\b\\x0a\\xffé""#), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_manifest_with_a_path_that_leads_elsewhere_is_refused() {
+        for path in ["../x", "/a/../b", "x", r"/\\xg", ""] {
+            let text = format!(r#"{{"version":1,"base":"/","parts":[{{"path":"{path}","kind":"link"}}]}}"#);
+            assert!(serde_json::from_str::<Manifest>(&text).is_err(), "{path}");
+        }
     }
 }
