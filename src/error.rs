@@ -36,6 +36,10 @@ pub enum Error {
     Clone(String, Errno),
     /// An id map could not be written; the file.
     IdMap(OsString, Errno),
+    /// The ids that were asked for cannot be mapped: what stands against it, and why.
+    Ids(OsString, String),
+    /// The program that writes an id map for an ordinary user did not; which, and what it said.
+    IdHelper(OsString, String),
     /// /proc is not that of the launcher's PID namespace.
     ForeignProc,
     /// The plan could not be handed to init.
@@ -76,7 +80,7 @@ impl Error {
             Self::Descriptor(..) => "descriptor",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
-            Self::IdMap(..) | Self::ForeignProc => "id map",
+            Self::IdMap(..) | Self::Ids(..) | Self::IdHelper(..) | Self::ForeignProc => "id map",
             Self::Inside(failure) => &failure.step,
             Self::InitDied(_) => "init",
             Self::Terminal(_) => "terminal",
@@ -93,6 +97,8 @@ impl Error {
             | Self::Config(object, _)
             | Self::ConfigFile(object, _)
             | Self::InitFile(object, _)
+            | Self::Ids(object, _)
+            | Self::IdHelper(object, _)
             | Self::IdMap(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -135,7 +141,10 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) | Self::Config(_, reason) => reason.clone(),
+            Self::Option(_, reason)
+            | Self::Config(_, reason)
+            | Self::Ids(_, reason)
+            | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
