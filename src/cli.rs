@@ -16,7 +16,7 @@ use launch_init::parse::{descriptor, duration, id, variable};
 
 use crate::config::Files;
 use crate::error::Error;
-use crate::plan::{Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
+use crate::plan::{IdMap, Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
 use crate::spec::{self, size};
 
 /// Run a command in Linux namespaces of its own, under a real PID 1.
@@ -70,6 +70,19 @@ pub struct Cli {
     /// Appear as the caller's own user and group id
     #[arg(long, help_heading = "Identity")]
     keep_id: bool,
+
+    /// auto: root inside is the caller, and from 1 on follow all the ids that /etc/subuid and /etc/subgid give it
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["uid", "gid", "keep_id", "map_users", "map_groups"], help_heading = "Identity")]
+    map: Option<Map>,
+
+    /// Show COUNT user ids from OUT on as those from IN on; may be repeated. An ordinary user needs newuidmap, and a line in
+    /// /etc/subuid for those that are not its own [default: 0 is the caller]
+    #[arg(long, value_name = "IN:OUT:COUNT", value_parser = spec::id_map, conflicts_with_all = ["uid", "gid", "keep_id"], help_heading = "Identity")]
+    map_users: Vec<IdMap>,
+
+    /// The same for group ids, by newgidmap and /etc/subgid
+    #[arg(long, value_name = "IN:OUT:COUNT", value_parser = spec::id_map, conflicts_with_all = ["uid", "gid", "keep_id"], help_heading = "Identity")]
+    map_groups: Vec<IdMap>,
 
     /// The host name, 1 to 64 bytes [default: container]
     #[arg(long, value_name = "NAME", help_heading = "Identity")]
@@ -263,6 +276,13 @@ enum Unshare {
     Time,
 }
 
+/// Where all the ids come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Map {
+    /// The caller as root, and its subordinate ids
+    Auto,
+}
+
 /// The options that are carried out in the order in which they stand.
 const ORDERED: [&str; 17] = [
     "bind",
@@ -370,11 +390,7 @@ impl Cli {
             network: self.net,
             time_namespace: self.unshare.contains(&Unshare::Time),
             share: self.share.clone(),
-            identity: match (self.keep_id, self.uid, self.gid) {
-                (true, ..) => Identity::Keep,
-                (false, None, None) => Identity::Root,
-                (false, uid, gid) => Identity::Ids { uid, gid },
-            },
+            identity: self.identity(),
             host_name: self.hostname.clone(),
             domain_name: self.domainname.clone(),
             root: self.rootfs.clone().map(|(path, writable)| RootDirectory { path: path.into(), writable }),
@@ -396,6 +412,17 @@ impl Cli {
             group,
             report_namespaces: self.status_fd.is_some(),
             ..Options::default()
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        let (users, groups) = (self.map_users.clone(), self.map_groups.clone());
+        match (self.map, self.keep_id, self.uid, self.gid) {
+            (Some(Map::Auto), ..) => Identity::Auto,
+            (None, true, ..) => Identity::Keep,
+            (None, false, None, None) if users.is_empty() && groups.is_empty() => Identity::Root,
+            (None, false, None, None) => Identity::Maps { users, groups },
+            (None, false, uid, gid) => Identity::Ids { uid, gid },
         }
     }
 
@@ -570,6 +597,25 @@ mod tests {
         );
         assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
         assert_eq!(refused("--json -- true"), "command line: --explain: is missing: another option needs it");
+    }
+
+    #[test]
+    fn maps_make_an_identity_and_go_with_no_other() {
+        let map = |inside, outside, count| IdMap { inside, outside, count };
+        let users = vec![map(0, 1000, 1), map(1, 100000, 65536)];
+        assert_eq!(
+            options("--map-users 0:1000:1 --map-users 1:100000:65536 -- x").identity,
+            Identity::Maps { users, groups: vec![] }
+        );
+        assert_eq!(options("--map auto -- x").identity, Identity::Auto);
+        for other in ["--uid 1", "--gid 1", "--keep-id", "--map auto"] {
+            assert!(refused(&format!("--map-groups 0:1:1 {other} -- x")).contains("cannot be used together"));
+        }
+        assert!(refused("--map auto --keep-id -- x").contains("cannot be used together"));
+        assert_eq!(
+            refused("--map-users 0:1 -- x"),
+            "command line: --map-users: \"0:1\": say IN:OUT:COUNT, as in 0:100000:65536"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::executable::Executable;
 use crate::plan::{self, Caller, Identity, Network, Options, Plan, Seccomp, Share, Tmp, Volatile};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
-use crate::{kept, seccomp, sys, text_file, tree};
+use crate::{kept, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -312,6 +312,10 @@ impl Command {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
+            subordinate_ids: match self.options.identity {
+                Identity::Auto | Identity::Maps { .. } => subordinate_ids(),
+                _ => subids::Files::default(),
+            },
             directory,
             environment: std::env::vars_os().collect(),
             signals,
@@ -370,6 +374,25 @@ fn kernel_version() -> (u32, u32) {
     let release = release.unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Read from the files themselves: a static program cannot load the libraries that nsswitch.conf(5) names.
+fn subordinate_ids() -> subids::Files {
+    let read = |path: &str| match std::fs::read(path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
+    };
+    let uid = geteuid().as_raw();
+    // What cannot be read names nobody, and nothing else.
+    let (passwd, switch) =
+        (read("/etc/passwd").unwrap_or_default(), read("/etc/nsswitch.conf").unwrap_or_default());
+    subids::Files {
+        user_name: subids::name_of(&passwd, uid),
+        users: read(subids::Kind::Users.file()),
+        groups: read(subids::Kind::Groups.file()),
+        elsewhere: subids::source(&switch),
+    }
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

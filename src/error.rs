@@ -40,6 +40,10 @@ pub enum Error {
     Clone(String, Errno),
     /// An id map could not be written; the file.
     IdMap(OsString, Errno),
+    /// The ids that were asked for cannot be mapped: what stands against it, and why.
+    Ids(OsString, String),
+    /// The program that writes an id map for an ordinary user did not; which, and what it said.
+    IdHelper(OsString, String),
     /// /proc is not that of the launcher's PID namespace.
     ForeignProc,
     /// The plan could not be handed to init.
@@ -82,7 +86,7 @@ impl Error {
             Self::Kept(..) => "kept layers",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
-            Self::IdMap(..) | Self::ForeignProc => "id map",
+            Self::IdMap(..) | Self::Ids(..) | Self::IdHelper(..) | Self::ForeignProc => "id map",
             Self::Inside(failure) => &failure.step,
             Self::InitDied(_) => "init",
             Self::Terminal(_) => "terminal",
@@ -99,6 +103,8 @@ impl Error {
             | Self::Config(object, _)
             | Self::ConfigFile(object, _)
             | Self::InitFile(object, _)
+            | Self::Ids(object, _)
+            | Self::IdHelper(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
             | Self::Kept(object, _) => object.clone(),
@@ -144,7 +150,11 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) | Self::Config(_, reason) | Self::Kept(_, reason) => reason.clone(),
+            Self::Option(_, reason)
+            | Self::Config(_, reason)
+            | Self::Kept(_, reason)
+            | Self::Ids(_, reason)
+            | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {

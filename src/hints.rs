@@ -7,6 +7,8 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::error::Error;
+pub use crate::idmap::Powerless;
+use crate::idmap::powerless_helper;
 
 /// The state of the system that explains a failure; read only after one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Facts {
     pub root_lacks_setfcap: bool,
     /// The caller's children go to another PID namespace than it is in.
     pub pid_namespace_is_for_children: bool,
+    /// no_new_privs is set.
+    pub no_new_privileges: bool,
+    /// What keeps newuidmap(1) or newgidmap(1) from mapping ids.
+    pub powerless_helper: Option<Powerless>,
     /// The kernel has time namespaces.
     pub has_time_namespaces: bool,
 }
@@ -51,6 +57,9 @@ impl Facts {
             root_lacks_setfcap: nix::unistd::geteuid().is_root()
                 && launch_init::sys::capabilities().is_ok_and(|sets| sets.effective & 1 << CAP_SETFCAP == 0),
             pid_namespace_is_for_children: namespace("pid") != namespace("pid_for_children"),
+            no_new_privileges: std::fs::read_to_string("/proc/self/status")
+                .is_ok_and(|status| status.lines().any(|line| line == "NoNewPrivs:\t1")),
+            powerless_helper: powerless_helper(),
             has_time_namespaces: Path::new("/proc/self/ns/time").exists(),
         }
     }
@@ -70,6 +79,9 @@ fn is_in_the_files(step: &str) -> bool {
 
 /// What to do about `error`, in one line, if that is known.
 pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
+    if let Error::IdHelper(_, reason) = error {
+        return helpers_hint(reason, facts);
+    }
     match (error, error.errno()?) {
         (Error::Clone(..), Errno::ENOSPC | Errno::EUSERS) => Some(match facts.switched_off.first() {
             Some(sysctl) => format!("these namespaces are switched off here; as root: sysctl -w {sysctl}=10000"),
@@ -143,9 +155,35 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::Inside(failure), Errno::EINVAL) if failure.step == "time namespace" && !facts.has_time_namespaces => {
             Some("this kernel has no time namespaces: they came with Linux 5.6, CONFIG_TIME_NS".into())
         }
+        (Error::Inside(failure), Errno::EACCES) if failure.step == "init" && failure.object == launch_init::NAME => Some(
+            "PID 1 may not execute launch's own file: where the maps leave out the caller, everybody must be allowed to \
+             (chmod a+rx), and its file system must not be mounted noexec"
+                .into(),
+        ),
         (Error::Descriptor(..), Errno::EBADF) => Some("open it in the calling shell, as in: launch ... 5</a/file".into()),
         _ => None,
     }
+}
+
+fn helpers_hint(reason: &str, facts: &Facts) -> Option<String> {
+    let hint = match facts.powerless_helper {
+        _ if reason.contains("Cannot determine your user name") => {
+            "it serves only users that passwd(5) knows; a line for this uid is missing"
+        }
+        _ if reason.contains("owned by a different user") => {
+            "the caller's group must be its primary one, or login.defs(5) set GRANT_AUX_GROUP_SUBIDS"
+        }
+        _ if facts.no_new_privileges => {
+            "no_new_privs is set here, as inside of other sandboxes, and takes its privileges: start launch outside of \
+             them, or map the caller alone"
+        }
+        Some(Powerless::Unprivileged) => {
+            "it has lost its privileges; as root: chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap"
+        }
+        Some(Powerless::NoSuid) => "its file system is mounted nosuid, which takes its privileges",
+        None => return None,
+    };
+    Some(hint.into())
 }
 
 #[cfg(test)]
@@ -187,6 +225,18 @@ mod tests {
         let restricted = "kernel.apparmor_restrict_unprivileged_userns=0";
         says(&mount_proc_failed(Errno::EACCES), &apparmor, restricted);
         says(&Error::IdMap("/proc/1/uid_map".into(), Errno::EPERM), &apparmor, restricted);
+        let helper = |reason: &str| Error::IdHelper("newuidmap".into(), reason.into());
+        let caps = helper("Could not set caps");
+        says(&caps, &Facts { no_new_privileges: true, ..Facts::default() }, "no_new_privs");
+        let powerless = |why| Facts { powerless_helper: Some(why), ..Facts::default() };
+        says(&caps, &powerless(Powerless::Unprivileged), "chmod u+s");
+        says(&caps, &powerless(Powerless::NoSuid), "nosuid");
+        says(&helper("Cannot determine your user name."), &Facts::default(), "passwd(5)");
+        says(
+            &helper("Target process is owned by a different user"),
+            &Facts::default(),
+            "GRANT_AUX_GROUP_SUBIDS",
+        );
         let covered = Facts { proc_is_covered: true, ..Facts::default() };
         says(&mount_proc_failed(Errno::EPERM), &covered, "covered");
     }
@@ -194,6 +244,7 @@ mod tests {
     #[test]
     fn no_cause_is_guessed_at() {
         assert_eq!(hint(&mount_proc_failed(Errno::EPERM), &Facts::default()), None);
+        assert_eq!(hint(&Error::IdHelper("newuidmap".into(), "no".into()), &Facts::default()), None);
         assert_eq!(hint(&Error::Option("--net".into(), "x".into()), &Facts::default()), None);
     }
 }

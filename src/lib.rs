@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod spec;
 pub mod status;
+pub mod subids;
 #[allow(unsafe_code)]
 mod sys;
 mod text_file;
@@ -32,5 +33,5 @@ pub use command::{Child, Command, become_init_if_asked, check_open};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{Group, SignalState};
-pub use plan::{Identity, Network, Share, Tmp};
+pub use plan::{IdMap, Identity, Network, Share, Tmp};
 pub use sandbox::Started;

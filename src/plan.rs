@@ -18,6 +18,7 @@ use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::seccomp;
+use crate::subids::{self, Kind, Owner};
 use crate::volatile::{self, Fresh, Kept, Layout, Manifest, Tree};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
@@ -249,8 +250,8 @@ pub enum Share {
     User,
 }
 
-/// Who the caller appears as inside; see user_namespaces(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who the caller appears as inside, and which other ids exist there; see user_namespaces(7).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// Uid 0 and gid 0.
     Root,
@@ -263,6 +264,16 @@ pub enum Identity {
     },
     /// The caller's own numbers.
     Keep,
+    /// Uid 0 and gid 0; from 1 on the ids that subuid(5) and subgid(5) give the caller.
+    Auto,
+    /// These maps, for which an ordinary user needs newuidmap(1) and newgidmap(1). Who does not have the caller's own id
+    /// in it has 0, which PID 1 then takes. An empty one is that of [`Self::Root`].
+    Maps {
+        /// The uid map.
+        users: Vec<IdMap>,
+        /// The gid map.
+        groups: Vec<IdMap>,
+    },
 }
 
 /// What is on /tmp.
@@ -286,6 +297,8 @@ pub struct Caller {
     pub gid: u32,
     /// Effective capabilities: bit n stands for capability n.
     pub capabilities: u64,
+    /// The ids that it may map besides its own.
+    pub subordinate_ids: subids::Files,
     /// The working directory; none where it has no name, and is simply stayed in. Or why there is none.
     pub directory: Result<Option<PathBuf>, Errno>,
     /// The environment.
@@ -317,6 +330,8 @@ pub struct Plan {
     pub kept: Option<KeptLayers>,
     /// What the workload will find different from what was asked for, a line each.
     pub warnings: Vec<String>,
+    /// The ids inside that init takes before its exec, where the maps leave out the caller's.
+    pub init_ids: InitIds,
     /// What init is told.
     pub init: handoff::Plan,
 }
@@ -332,15 +347,39 @@ pub struct KeptLayers {
     pub layout: Layout,
 }
 
+/// The ids that init takes; none keeps the caller's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InitIds {
+    /// The uid inside.
+    pub user: Option<u32>,
+    /// The gid inside.
+    pub group: Option<u32>,
+    /// Whether it leaves the caller's supplementary groups, which are somebody else's then.
+    pub leaves_groups: bool,
+}
+
+/// Who writes an id map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// The launcher: its caller may map any ids, or maps nothing but its own.
+    Launcher,
+    /// newuidmap(1) or newgidmap(1).
+    Helper,
+}
+
 /// What is written for a new user namespace; see user_namespaces(7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdMaps {
     /// The uid map.
     pub users: Vec<IdMap>,
+    /// Who writes it.
+    pub users_by: Writer,
     /// The gid map.
     pub groups: Vec<IdMap>,
+    /// Who writes it.
+    pub groups_by: Writer,
     /// Whether setgroups(2) has to be given up: a caller without CAP_SETGID may not write a gid map before
-    /// (user_namespaces(7)).
+    /// (user_namespaces(7)); newgidmap(1) may.
     pub deny_setgroups: bool,
 }
 
@@ -391,11 +430,10 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
     let layers = layers(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
-    let maps = new_user.then(|| id_maps(options.identity, caller));
-    let init_capabilities: &[u32] = if maps.as_ref().is_some_and(|maps| !is_root_inside(maps, caller)) {
-        &INIT_CAPABILITIES
-    } else {
-        &[]
+    let maps = if new_user { Some(id_maps(&options.identity, caller)?) } else { None };
+    let (init_ids, init_capabilities) = match &maps {
+        Some(maps) => init_within(maps, caller)?,
+        None => (InitIds::default(), &[][..]),
     };
     let capabilities = CapabilitySets {
         allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
@@ -413,6 +451,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
         namespaces: namespaces(options),
         maps,
         init_capabilities,
+        init_ids,
         init: handoff::Plan {
             log_level: caller.log_level,
             steps: steps(options, caller, layers.as_ref())?,
@@ -474,10 +513,6 @@ pub(crate) fn fresh(options: &Options) -> Fresh {
     Fresh { dev: options.root.is_some(), tmp: options.tmp != Tmp::Callers }
 }
 
-fn is_root_inside(maps: &IdMaps, caller: &Caller) -> bool {
-    maps.users.iter().any(|map| map.inside == 0 && map.outside == caller.uid)
-}
-
 fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
     let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
     if options.command.is_empty() {
@@ -507,6 +542,10 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
         if id == Some(u32::MAX) {
             return wrong(option, "is no id: they go from 0 to 4294967294");
         }
+    }
+    if let Identity::Maps { users, groups } = &options.identity {
+        check_map(Kind::Users, users)?;
+        check_map(Kind::Groups, groups)?;
     }
     if let Some(volatile) = &options.volatile {
         let option = if *volatile == Volatile::Discard { "--volatile" } else { "--keep" };
@@ -556,17 +595,119 @@ fn namespaces(options: &Options) -> u64 {
     KINDS.iter().filter(|(kind, _)| is_new(kind)).fold(0, |flags, (_, flag)| flags | flag)
 }
 
-fn id_maps(identity: Identity, caller: &Caller) -> IdMaps {
-    let (uid, gid) = match identity {
-        Identity::Root => (0, 0),
-        Identity::Ids { uid, gid } => (uid.unwrap_or(0), gid.unwrap_or(0)),
-        Identity::Keep => (caller.uid, caller.gid),
+fn id_maps(identity: &Identity, caller: &Caller) -> Result<IdMaps, Error> {
+    let alone = |inside, outside| vec![IdMap { inside, outside, count: 1 }];
+    let or_alone = |map: &[IdMap], own| if map.is_empty() { alone(0, own) } else { map.to_vec() };
+    let (files, owner) = (&caller.subordinate_ids, owner(caller));
+    let (users, groups) = match identity {
+        Identity::Root => (alone(0, caller.uid), alone(0, caller.gid)),
+        Identity::Ids { uid, gid } => {
+            (alone(uid.unwrap_or(0), caller.uid), alone(gid.unwrap_or(0), caller.gid))
+        }
+        Identity::Keep => (alone(caller.uid, caller.uid), alone(caller.gid, caller.gid)),
+        Identity::Auto => (
+            subids::map_all(Kind::Users, files, owner, caller.uid)?,
+            subids::map_all(Kind::Groups, files, owner, caller.gid)?,
+        ),
+        Identity::Maps { users, groups } => (or_alone(users, caller.uid), or_alone(groups, caller.gid)),
     };
-    IdMaps {
-        users: vec![IdMap { inside: uid, outside: caller.uid, count: 1 }],
-        groups: vec![IdMap { inside: gid, outside: caller.gid, count: 1 }],
-        deny_setgroups: caller.capabilities & 1 << CAP_SETGID == 0,
+    let is_alone = |map: &[IdMap], own| matches!(map, [only] if only.count == 1 && only.outside == own);
+    let writer = |map: &[IdMap], own, capability: u32| match caller.capabilities & 1 << capability {
+        0 if !is_alone(map, own) => Writer::Helper,
+        _ => Writer::Launcher,
+    };
+    let maps = IdMaps {
+        users_by: writer(&users, caller.uid, CAP_SETUID),
+        groups_by: writer(&groups, caller.gid, CAP_SETGID),
+        deny_setgroups: caller.capabilities & 1 << CAP_SETGID == 0 && is_alone(&groups, caller.gid),
+        users,
+        groups,
+    };
+    if maps.users_by == Writer::Helper {
+        subids::check(Kind::Users, files, owner, caller.uid, &maps.users)?;
     }
+    if maps.groups_by == Writer::Helper {
+        subids::check(Kind::Groups, files, owner, caller.gid, &maps.groups)?;
+    }
+    Ok(maps)
+}
+
+/// Somebody who is not in /etc/passwd, but in a directory service, is whom USER names: newuidmap, which knows, has the
+/// last word. For a caller whose maps it does not write, nobody would have it.
+fn owner(caller: &Caller) -> Owner<'_> {
+    let user = || caller.environment.iter().find(|(key, _)| key == "USER")?.1.to_str();
+    let may_map_all = caller.capabilities & (1 << CAP_SETUID | 1 << CAP_SETGID) != 0;
+    let name = caller.subordinate_ids.user_name.as_deref();
+    Owner { name: name.or_else(|| user().filter(|_| !may_map_all)), uid: caller.uid }
+}
+
+/// What the kernel would refuse without a word (user_namespaces(7)): at most this many lines.
+const MOST_LINES: usize = 340;
+/// And fewer bytes than a page, the smallest of which has these.
+const PAGE: usize = 4096;
+
+fn check_map(kind: Kind, map: &[IdMap]) -> Result<(), Error> {
+    let words = |line: &IdMap| format!("{}:{}:{}", line.inside, line.outside, line.count);
+    let wrong = |line: &IdMap, reason: &str| {
+        Err(Error::Option(format!("{} {}", kind.option(), words(line)).into(), reason.into()))
+    };
+    let overlap = |a: u32, b: u32, line: &IdMap, other: &IdMap| {
+        u64::from(a) < u64::from(b) + u64::from(other.count)
+            && u64::from(b) < u64::from(a) + u64::from(line.count)
+    };
+    for (i, line) in map.iter().enumerate() {
+        if line.count == 0 {
+            return wrong(line, "a map has at least one id");
+        }
+        for (first, side) in [(line.inside, "inside"), (line.outside, "outside")] {
+            if first.checked_add(line.count).is_none() {
+                return wrong(line, &format!("the last id {side} would be more than 4294967294"));
+            }
+        }
+        for other in &map[..i] {
+            for (a, b, side) in
+                [(line.inside, other.inside, "inside"), (line.outside, other.outside, "outside")]
+            {
+                if overlap(a, b, line, other) {
+                    return wrong(line, &format!("has ids {side} that {} has too", words(other)));
+                }
+            }
+        }
+    }
+    // Each line is written as it is spelled here, and with a line feed.
+    let bytes: usize = map.iter().map(|line| words(line).len() + 1).sum();
+    if map.len() > MOST_LINES || bytes >= PAGE {
+        let reason = format!(
+            "{} lines of {bytes} bytes are more than the {MOST_LINES} lines, or {} bytes, that the kernel takes",
+            map.len(),
+            PAGE - 1
+        );
+        return Err(Error::Option(kind.option().into(), reason));
+    }
+    Ok(())
+}
+
+/// Who init is inside: whom the map makes of the caller, or else root. And the capabilities that it must keep.
+fn init_within(maps: &IdMaps, caller: &Caller) -> Result<(InitIds, &'static [u32]), Error> {
+    let is_mapped = |map: &[IdMap], own: u32| {
+        map.iter()
+            .find(|line| (line.outside..line.outside + line.count).contains(&own))
+            .map(|line| line.inside + (own - line.outside))
+    };
+    let taken = |kind: Kind, map: &[IdMap], own| match is_mapped(map, own) {
+        Some(_) => Ok(None),
+        None if map.iter().any(|line| line.inside == 0) => Ok(Some(0)),
+        None => Err(Error::Option(
+            kind.option().into(),
+            format!("PID 1 would be nobody: map 0 inside, or your own id ({own}) outside"),
+        )),
+    };
+    let user = taken(Kind::Users, &maps.users, caller.uid)?;
+    let group = taken(Kind::Groups, &maps.groups, caller.gid)?;
+    let is_changed = user.is_some() || group.is_some();
+    let uid = user.or_else(|| is_mapped(&maps.users, caller.uid));
+    let capabilities = if uid == Some(0) { &[][..] } else { &INIT_CAPABILITIES };
+    Ok((InitIds { user, group, leaves_groups: is_changed && !maps.deny_setgroups }, capabilities))
 }
 
 fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
@@ -761,6 +902,7 @@ mod tests {
             uid: 1000,
             gid: 100,
             capabilities: 0,
+            subordinate_ids: subids::Files::default(),
             directory: Ok(Some("/home/me".into())),
             environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
                 .map(|(key, value)| (key.into(), value.into()))
@@ -832,6 +974,109 @@ mod tests {
         assert!(kept(Identity::Root).is_empty());
         assert!(kept(Identity::Ids { uid: None, gid: Some(7) }).is_empty());
         assert_eq!(kept(Identity::Keep), INIT_CAPABILITIES);
+    }
+
+    fn line(inside: u32, outside: u32, count: u32) -> IdMap {
+        IdMap { inside, outside, count }
+    }
+
+    fn mapped(users: &[IdMap], groups: &[IdMap]) -> Options {
+        Options { identity: Identity::Maps { users: users.into(), groups: groups.into() }, ..options() }
+    }
+
+    /// One with subordinate ids.
+    fn trusted() -> Caller {
+        let text = || Ok("me:100000:65536\n".into());
+        let subordinate_ids = subids::Files {
+            user_name: Some("me".into()),
+            users: text(),
+            groups: text(),
+            ..subids::Files::default()
+        };
+        Caller { subordinate_ids, ..caller() }
+    }
+
+    #[test]
+    fn maps_of_more_than_the_caller_are_written_by_helpers_but_for_root() {
+        let maps = |options: &Options, caller: &Caller| plan(options, caller).unwrap().maps.unwrap();
+        let auto = Options { identity: Identity::Auto, ..options() };
+        let by_user = maps(&auto, &trusted());
+        assert_eq!(by_user.users, [line(0, 1000, 1), line(1, 100000, 65536)]);
+        assert_eq!(by_user.groups, [line(0, 100, 1), line(1, 100000, 65536)]);
+        assert_eq!((by_user.users_by, by_user.groups_by), (Writer::Helper, Writer::Helper));
+        assert!(!by_user.deny_setgroups);
+        let users_only = mapped(&[line(0, 100000, 65536)], &[]);
+        let by_user = maps(&users_only, &trusted());
+        assert_eq!((by_user.users_by, by_user.groups_by), (Writer::Helper, Writer::Launcher));
+        assert_eq!((by_user.groups.as_slice(), by_user.deny_setgroups), (&[line(0, 100, 1)][..], true));
+        let by_root = maps(&mapped(&[line(0, 5, 10)], &[line(0, 7, 10)]), &root());
+        assert_eq!((by_root.users_by, by_root.groups_by), (Writer::Launcher, Writer::Launcher));
+        assert!(!by_root.deny_setgroups);
+    }
+
+    #[test]
+    fn init_is_whom_the_map_makes_of_the_caller_or_else_root() {
+        let init = |users: &[IdMap], groups: &[IdMap]| {
+            let plan = plan(&mapped(users, groups), &root()).unwrap();
+            let InitIds { user, group, leaves_groups } = plan.init_ids;
+            ((user, group, leaves_groups), plan.init_capabilities.is_empty())
+        };
+        let far = line(0, 100000, 65536);
+        assert_eq!(init(&[far], &[far]), ((Some(0), Some(0), true), true));
+        assert_eq!(init(&[far], &[]), ((Some(0), None, true), true));
+        assert_eq!(init(&[line(70000, 0, 1), far], &[]), ((None, None, false), false));
+        assert_eq!(init(&[], &[far]), ((None, Some(0), true), true));
+        assert!(
+            refused(&mapped(&[line(1, 100000, 5)], &[]), &root())
+                .starts_with("command line: --map-users: PID 1 would be nobody")
+        );
+        assert!(refused(&mapped(&[], &[line(1, 100000, 5)]), &root()).contains("--map-groups: PID 1"));
+        let denied = plan(&mapped(&[line(0, 100000, 5)], &[]), &trusted()).unwrap();
+        assert!(!denied.init_ids.leaves_groups);
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_of_a_map_is_named() {
+        let refused = |users: &[IdMap]| refused(&mapped(users, &[]), &root());
+        let last = u32::MAX - 1;
+        assert!(
+            plan(&mapped(&[line(0, 0, u32::MAX)], &[line(last, last, 1), line(0, 0, 1)]), &root()).is_ok()
+        );
+        assert_eq!(refused(&[line(0, 0, 0)]), "command line: --map-users 0:0:0: a map has at least one id");
+        assert_eq!(
+            refused(&[line(last, 0, 2)]),
+            "command line: --map-users 4294967294:0:2: the last id inside would be more than 4294967294"
+        );
+        assert!(refused(&[line(0, last, 2)]).contains("the last id outside"));
+        assert_eq!(
+            refused(&[line(0, 0, 10), line(9, 20, 1)]),
+            "command line: --map-users 9:20:1: has ids inside that 0:0:10 has too"
+        );
+        assert!(refused(&[line(10, 5, 10), line(0, 0, 6)]).contains("has ids outside that 10:5:10 has too"));
+        let short: Vec<_> = (0..341).map(|i| line(i, i, 1)).collect();
+        assert!(plan(&mapped(&short[..340], &[]), &root()).is_ok());
+        assert!(refused(&short).starts_with("command line: --map-users: 341 lines of"));
+        let long: Vec<_> =
+            (0..200).map(|i| line(1_000_000_000 + i, i, 1)).chain([line(0, 1000, 1)]).collect();
+        assert!(plan(&mapped(&long, &[]), &root()).is_ok());
+        let longer: Vec<_> = (0..200)
+            .map(|i| line(1_000_000_000 + i, 2_000_000_000 + i, 1))
+            .chain([line(0, 1000, 1)])
+            .collect();
+        assert!(refused(&longer).contains("4095 bytes"));
+    }
+
+    #[test]
+    fn a_user_of_no_passwd_file_is_known_by_user_unless_nothing_would_check_that() {
+        let nameless = |capabilities| {
+            let mut caller = Caller { capabilities, ..trusted() };
+            caller.subordinate_ids.user_name = None;
+            caller.environment.push(("USER".into(), "me".into()));
+            caller
+        };
+        let auto = Options { identity: Identity::Auto, ..options() };
+        assert!(plan(&auto, &nameless(0)).is_ok());
+        assert!(refused(&auto, &nameless(u64::MAX)).contains("gives 1000 no ids"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -24,9 +24,10 @@ use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::executable::Executable;
+use crate::idmap::{self, Helpers};
 use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
-use crate::{idmap, sys};
+use crate::sys;
 
 /// What a launch needs besides its plan.
 #[derive(Debug)]
@@ -83,10 +84,11 @@ impl Sandbox {
     /// Clones init and writes its id maps. It waits until [`Self::release`].
     ///
     /// # Errors
-    /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::Inside`],
-    /// [`Error::InitDied`]; nothing is left behind.
+    /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::IdHelper`],
+    /// [`Error::Inside`], [`Error::InitDied`]; nothing is left behind.
     pub fn start(plan: &Plan, resources: &Resources) -> Result<Self, Error> {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
         let cloned = clone(plan, &resources.init, &resources.stdio, &theirs);
@@ -107,7 +109,9 @@ impl Sandbox {
             held: None,
         };
         if let Some(maps) = &plan.maps {
-            idmap::write(sandbox.pidfd(), maps).map_err(|error| sandbox.what_init_says_or(error))?;
+            let mask = plan.init.workload.signals.mask;
+            idmap::write(sandbox.pidfd(), maps, &helpers, mask)
+                .map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
     }
@@ -301,14 +305,17 @@ fn clone(
     open.extend(stdio.iter().flatten());
     open.extend(&keep);
     open.sort_unstable();
-    let failed = Failure {
-        code: exit::FAILED,
-        step: "init".into(),
-        object: OsString::from(NAME),
-        detail: String::new(),
-        errno: 0,
+    let failed = |object: &str| {
+        let failure = Failure {
+            code: exit::FAILED,
+            step: "init".into(),
+            object: object.into(),
+            detail: String::new(),
+            errno: 0,
+        };
+        Report::Failed(failure).encode().map_err(Error::Report)
     };
-    let mut failure = Report::Failed(failed).encode().map_err(Error::Report)?;
+    let (mut failure, mut ids_failure) = (failed(NAME)?, failed("ids")?);
     let image = sys::InitImage {
         file,
         arguments: &arguments,
@@ -319,7 +326,9 @@ fn clone(
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep: &keep,
         ambient: plan.init_capabilities,
+        ids: plan.init_ids,
         failure: &mut failure,
+        ids_failure: &mut ids_failure,
     };
     sys::clone_init(plan.namespaces, image).map_err(|errno| Error::Clone(names_of(plan.namespaces), errno))
 }

@@ -2,14 +2,18 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use launch_init::sys::{
     CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
+    set_signal_mask,
 };
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::executable::Executable;
+use crate::plan::InitIds;
 
 /// Whether descriptor `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
@@ -39,8 +43,12 @@ pub struct InitImage<'a> {
     pub keep: &'a [RawFd],
     /// The capabilities that survive the exec; empty keeps what the exec gives.
     pub ambient: &'a [u32],
+    /// The ids inside that it takes when the maps are written.
+    pub ids: InitIds,
     /// A frame for the channel that says that this failed, but for its last four bytes, the errno.
     pub failure: &'a mut [u8],
+    /// The same for the ids.
+    pub ids_failure: &'a mut [u8],
 }
 
 /// Clones a child into new namespaces (`flags` as for clone3(2)), which becomes `image`; returns its pid and pidfd.
@@ -66,12 +74,16 @@ pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Er
 }
 
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
-fn become_init(image: InitImage<'_>) -> ! {
+fn become_init(mut image: InitImage<'_>) -> ! {
     let prepared = leave_group(image.leaves_group)
         .and_then(|()| prepare_descriptors(&image))
         .and_then(|()| keep_capabilities(image.ambient))
         .and_then(|()| image.file.protected())
-        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected));
+        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected))
+        .and_then(|protected| {
+            let failure = &mut image.ids_failure;
+            take_ids(image.ids).inspect_err(|_| image.failure = std::mem::take(failure)).map(|()| protected)
+        });
     let errno = match prepared {
         Ok(protected) => {
             let file = protected.as_ref().map_or(image.file.file(), AsFd::as_fd);
@@ -146,6 +158,39 @@ fn wait_for_plan(channel: RawFd) -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// The groups first, while there is still the right to. Without the C library's functions of these names: they would have
+/// the parent's other threads, which the child has not got, do the same (nptl(7)).
+fn take_ids(ids: InitIds) -> Result<(), Errno> {
+    if ids.leaves_groups {
+        // SAFETY: no groups are read where there are none.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) })?;
+    }
+    if let Some(gid) = ids.group {
+        // SAFETY: takes three numbers.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    }
+    if let Some(uid) = ids.user {
+        // SAFETY: takes three numbers.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    }
+    Ok(())
+}
+
+/// Has the process that `command` starts get this signal mask instead of the launcher's, in which all is blocked.
+pub fn start_with_mask(command: &mut Command, mask: u64) {
+    let set_mask = move || set_signal_mask(mask).map(drop).map_err(std::io::Error::from);
+    // SAFETY: one system call on a number that the closure owns, which is async-signal-safe and allocates nothing.
+    unsafe { command.pre_exec(set_mask) };
+}
+
+/// Whether an executable has capabilities of its own; see capabilities(7), "File capabilities".
+pub fn has_file_capabilities(path: &CStr) -> bool {
+    // SAFETY: two C strings; a null buffer of no size only asks for the size.
+    let size =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    size > 0
 }
 
 /// An exec takes the capabilities of everybody who is not root inside; the ambient ones stay. See capabilities(7).
