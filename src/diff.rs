@@ -220,9 +220,16 @@ impl Comparison<'_> {
                         self.note(Changed::Changed, &path);
                     }
                 }
+                (Some(Kind::File), Some(old)) if new.is_file() && old.is_file() => {
+                    let is_same = is_same_copy(&new_path, &new, &old_path, &old);
+                    if self.tried(&new_path, is_same) == Some(false) {
+                        self.note(Changed::Changed, &path);
+                    }
+                }
                 (_, Some(old)) => self.replaced(&new_path, &new, &old_path, &old, &path),
-                // Made in the likeness of a link that is gone by now.
+                // Made in the likeness of what is gone by now.
                 (Some(Kind::Link), None) if new.is_symlink() => {}
+                (Some(Kind::File), None) if new.is_file() => {}
                 (_, None) => self.added(&new_path, &new, &path),
             }
         }
@@ -285,6 +292,13 @@ fn is_same(new_path: &Path, new: &Metadata, old_path: &Path, old: &Metadata) -> 
         return Ok(fs::read_link(new_path)? == fs::read_link(old_path)?);
     }
     if new.is_file() { has_same_content(new_path, old_path) } else { Ok(true) }
+}
+
+/// A copy has no setuid bit, no attributes, and not always the owner.
+fn is_same_copy(new_path: &Path, new: &Metadata, old_path: &Path, old: &Metadata) -> io::Result<bool> {
+    let facts =
+        |status: &Metadata| (status.mode() & 0o1777, status.len(), status.mtime(), status.mtime_nsec());
+    Ok(facts(new) == facts(old) && has_same_content(new_path, old_path)?)
 }
 
 /// All but those of overlayfs.

@@ -306,6 +306,13 @@ fn set_up(step: &Step, grounds: &Grounds) -> (String, Value) {
             });
             (format!("leads to {}{made}", text(target)), action)
         }
+        Step::Copy { source, path } => {
+            let (made, on_disk) = grounds.in_words(path);
+            let action = json!({
+                "action": "copy", "path": spelled(path), "source": spelled(source), "made_on_disk": on_disk,
+            });
+            (format!("a file like the caller's {}, if it exists{made}", text(source)), action)
+        }
         Step::Mask(path) => (
             "hidden behind an empty one, which only root may read; one that is missing needs none".into(),
             json!({ "action": "mask", "path": spelled(path) }),
@@ -470,6 +477,7 @@ impl Grounds {
             | Step::ReadOnly
             | Step::Directory { .. }
             | Step::Symlink { .. }
+            | Step::Copy { .. }
             | Step::Mask(_)
             | Step::RemountReadOnly(_)
             | Step::EnterRoot
@@ -959,6 +967,7 @@ mod tests {
             mount(FileSystem::File { descriptor: 9 }, "/g"),
             Step::Directory { path: "/h".into(), mode: 0o755 },
             Step::Symlink { target: "../i".into(), path: "/j".into() },
+            Step::Copy { source: "/k".into(), path: "/l".into() },
             Step::Mask("/k".into()),
             Step::RemountReadOnly("/l".into()),
             Step::EnterRoot,

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -135,17 +136,20 @@ fn reserve(directory: &Path) -> Result<Lock, Error> {
     }
 }
 
-/// Where a first launch was interrupted, there is a part of what it would have made.
+/// A manifest that was begun tells that a first launch was interrupted here, before it had a workload.
 fn check_empty(directory: &Path) -> Result<(), Error> {
-    let entries = fs::read_dir(directory).map_err(|error| wrong(directory, reason(&error)))?;
-    for entry in entries {
-        let name = entry.map_err(|error| wrong(directory, reason(&error)))?.file_name();
-        let is_ours = |name: &str| name == "tree" || name == NEW_MANIFEST || name.parse::<u32>().is_ok();
-        if !name.to_str().is_some_and(is_ours) {
-            return Err(wrong(directory, "is neither empty nor one that --keep has made".into()));
-        }
+    let failed = |error: io::Error| wrong(directory, reason(&error));
+    let marker = directory.join(NEW_MANIFEST);
+    if marker.exists() {
+        return match fs::remove_dir_all(directory.join("tree")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        };
     }
-    Ok(())
+    if fs::read_dir(directory).map_err(failed)?.next().is_some() {
+        return Err(wrong(directory, "is neither empty nor one that --keep has made".into()));
+    }
+    File::create_new(&marker).map(drop).map_err(failed)
 }
 
 fn make(kept: &Kept, manifest: &Manifest, layout: &Layout) -> Result<(), Error> {
@@ -165,9 +169,8 @@ fn make(kept: &Kept, manifest: &Manifest, layout: &Layout) -> Result<(), Error> 
             }
         } else if let Some(tree) = tree.as_ref().filter(|_| !known(part)) {
             match place(tree.as_fd(), part, &path) {
-                // The workload has taken away what it would be in; or there is a part of an interrupted launch.
+                // The workload has taken away what it would be in.
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) if kept.manifest.is_some() => Ok(()),
-                Err(Errno::EEXIST) if kept.manifest.is_none() => Ok(()),
                 Err(Errno::EEXIST) => {
                     Err(format!("has a {} of its own, but now there is one outside too", path.display()))
                 }
@@ -201,7 +204,8 @@ fn give_away(new: &File, like: &fs::Metadata) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     // Afterwards, since chown(2) takes setuid and setgid bits.
-    new.set_permissions(Permissions::from_mode(like.mode() & 0o7777))
+    let kept = if like.is_dir() { 0o7777 } else { 0o1777 };
+    new.set_permissions(Permissions::from_mode(like.mode() & kept))
 }
 
 /// Makes one part in the tree. The workload may have put links into it, and they may lead anywhere: none is followed.
@@ -214,6 +218,7 @@ fn place(tree: BorrowedFd<'_>, part: &Part, like: &Path) -> Result<(), Errno> {
     let above = open_beneath(tree, above)?;
     match &part.what {
         What::Link(target) => symlinkat(target.as_os_str(), &above, name),
+        What::Copy => copy(above.as_fd(), name, like),
         What::Bind { directory: false, .. } => {
             let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             openat(&above, name, flags | OFlag::O_WRONLY, Mode::from_bits_truncate(0o600)).map(drop)
@@ -230,6 +235,27 @@ fn place(tree: BorrowedFd<'_>, part: &Part, like: &Path) -> Result<(), Errno> {
             mkdirat(&above, name, Mode::from_bits_truncate(0o755))
         }
     }
+}
+
+fn copy(directory: BorrowedFd<'_>, name: &OsStr, like: &Path) -> Result<(), Errno> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut original = match OpenOptions::new().read(true).custom_flags(flags).open(like) {
+        // It has gone since it was seen.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        original => original.map_err(|error| errno(&error))?,
+    };
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut new = File::from(openat(directory, name, flags, Mode::from_bits_truncate(0o600))?);
+    let mut fill = || -> io::Result<()> {
+        let status = original.metadata()?;
+        if !status.is_file() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        io::copy(&mut original, &mut new)?;
+        give_away(&new, &status)?;
+        new.set_modified(status.modified()?)
+    };
+    fill().map_err(|error| errno(&error))
 }
 
 fn open_beneath(directory: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {

@@ -63,7 +63,7 @@ fn listing(path: &Path) -> io::Result<Listing> {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             },
-            Ok(_) => Node::File,
+            Ok(status) => Node::File(Some(status.len()).filter(|_| status.is_file() && is_readable(&status))),
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             // As of a FUSE mount of somebody else's, or of one whose server is gone.
             Err(_) => Node::Closed,
@@ -71,6 +71,21 @@ fn listing(path: &Path) -> io::Result<Listing> {
         entries.insert(entry.file_name(), node);
     }
     Ok(Listing::Entries(mode, entries))
+}
+
+/// By its ids, which it has inside as well, and not by its capabilities, which count for nothing there with files of ids
+/// that don't exist inside.
+fn is_readable(status: &fs::Metadata) -> bool {
+    let is = |bits: u32| status.mode() & bits != 0;
+    let is_ours = status.uid() == nix::unistd::geteuid().as_raw();
+    let is_groups = status.gid() == nix::unistd::getegid().as_raw();
+    if is_ours {
+        is(0o400)
+    } else if is_groups {
+        is(0o040)
+    } else {
+        is(0o004)
+    }
 }
 
 /// The directory that must be the root of a layer for this caller to be able to write to `path`, inside.

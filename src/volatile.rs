@@ -96,8 +96,8 @@ pub enum Node {
     Directory(u32),
     /// A symbolic link with this text.
     Link(OsString),
-    /// A file of whatever kind.
-    File,
+    /// A file of whatever kind; the size in bytes of a regular one that the caller may read by its own ids.
+    File(Option<u64>),
     /// A mount point that the caller may not look at, such as another user's FUSE mount.
     Closed,
 }
@@ -281,6 +281,8 @@ pub enum What {
     Directory(u32),
     /// A symbolic link with this text.
     Link(OsString),
+    /// A file like the caller's.
+    Copy,
     /// The caller's.
     Bind {
         /// Whether it is a directory.
@@ -292,11 +294,17 @@ pub enum What {
     MountPoint(u32),
 }
 
+/// The most that one file has to be copied, in bytes.
+const LARGEST_COPY: u64 = 1 << 20;
+/// The most that is copied, in bytes.
+const ALL_COPIES: u64 = 64 << 20;
+
 /// Puts `/` together from a tree.
 pub fn assemble(tree: &Tree, fresh: Fresh) -> Layout {
     let mut assembly = Assembly {
         tree,
         fresh,
+        copied: 0,
         layout: Layout {
             base: tree.base.clone(),
             parts: Vec::new(),
@@ -311,8 +319,13 @@ pub fn assemble(tree: &Tree, fresh: Fresh) -> Layout {
 struct Assembly<'a> {
     tree: &'a Tree,
     fresh: Fresh,
+    /// In bytes, of which an empty file counts for some.
+    copied: u64,
     layout: Layout,
 }
+
+/// What a small file costs besides its bytes.
+const OVERHEAD: u64 = 4096;
 
 impl Assembly<'_> {
     fn put(&mut self, path: &Path, what: What) {
@@ -368,7 +381,18 @@ impl Assembly<'_> {
         match node {
             Node::Directory(mode) => self.directory(path, Some(*mode), kind),
             Node::Link(target) => self.put(path, What::Link(target.clone())),
-            Node::File => self.put(path, What::Bind { directory: false, read_only: true }),
+            Node::File(size) => {
+                let is_mounted = self.tree.mounts.below.contains_key(path);
+                let size =
+                    size.filter(|size| !is_mounted && *size <= LARGEST_COPY).map(|size| size + OVERHEAD);
+                match size.filter(|size| self.copied + size <= ALL_COPIES) {
+                    Some(size) => {
+                        self.copied += size;
+                        self.put(path, What::Copy);
+                    }
+                    None => self.put(path, What::Bind { directory: false, read_only: true }),
+                }
+            }
             Node::Closed => self.warn(path, "is left out: it may not be looked at"),
         }
     }
@@ -396,6 +420,20 @@ pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
             None => Upper::Discarded,
         },
     };
+    let bind = |path: &Path, directory: bool, read_only: bool| Step::Mount {
+        what: FileSystem::Bind {
+            source: Source::Path(outside(&layout.base, path).into()),
+            read_only,
+            devices: directory && path == Path::new("/dev"),
+            // A file may vanish at any time; a directory is never missed in silence.
+            optional: !directory,
+        },
+        at: path.into(),
+    };
+    let in_tree = |path: &Path| {
+        kept.and_then(|(_, manifest)| manifest.kind(path))
+            .is_some_and(|kind| kind != Kind::Overlay && kind != Kind::Mount)
+    };
     let mut steps = Vec::with_capacity(layout.parts.len() + 1);
     for Part { path, what } in &layout.parts {
         let at = || path.clone().into_os_string();
@@ -410,18 +448,15 @@ pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
                 let path = layout.base.clone().into();
                 steps.push(Step::Root(Root::Directory { path, writable: !read_only }));
             }
-            What::Bind { directory, read_only } => steps.push(Step::Mount {
-                what: FileSystem::Bind {
-                    source: Source::Path(outside(&layout.base, path).into()),
-                    read_only: *read_only,
-                    devices: *directory && path == Path::new("/dev"),
-                    // A file may vanish at any time; a directory is never missed in silence.
-                    optional: !directory,
-                },
-                at: at(),
-            }),
-            // The tree that is kept has them, unless the workload has removed them.
+            // The tree that is kept has it, unless the workload has removed it.
+            _ if in_tree(path) => {}
             What::Directory(_) | What::MountPoint(_) | What::Link(_) if kept.is_some() => {}
+            What::Bind { directory, read_only } => steps.push(bind(path, *directory, *read_only)),
+            // Once bound, always bound.
+            What::Copy if kept.is_some() => steps.push(bind(path, false, true)),
+            What::Copy => {
+                steps.push(Step::Copy { source: outside(&layout.base, path).into(), path: at() });
+            }
             What::Directory(mode) | What::MountPoint(mode) => {
                 steps.push(Step::Directory { path: at(), mode: *mode });
             }
@@ -472,8 +507,16 @@ pub enum Kind {
     Tree,
     /// A symbolic link in the tree.
     Link,
+    /// A file in the tree.
+    File,
     /// A place in the tree that something is mounted on.
     Mount,
+}
+
+impl Kind {
+    fn is_layer(self) -> bool {
+        matches!(self, Self::Overlay | Self::Tree)
+    }
 }
 
 /// The version of the format that is written and read.
@@ -519,9 +562,7 @@ impl Manifest {
             }
         }
         let now: HashSet<_> = layout.parts.iter().map(|part| part.path.as_path()).collect();
-        let gone = |(path, (kind, _)): &(&&Path, &(Kind, _))| {
-            matches!(kind, Kind::Overlay | Kind::Tree) && !now.contains(**path)
-        };
+        let gone = |(path, (kind, _)): &(&&Path, &(Kind, _))| kind.is_layer() && !now.contains(**path);
         if let Some((path, _)) = parts.iter().find(gone) {
             let path = outside(&layout.base, path);
             return Err(format!(
@@ -532,7 +573,7 @@ impl Manifest {
         for part in &layout.parts {
             let kind = part.what.kind();
             match parts.get(part.path.as_path()) {
-                Some((known, _)) if *known != kind => {
+                Some((known, _)) if *known != kind && (known.is_layer() || kind.is_layer()) => {
                     return Err(format!(
                         "fits no longer: something was mounted or replaced at or below {} since",
                         outside(&layout.base, &part.path).display()
@@ -567,6 +608,10 @@ impl Manifest {
         self.part(path).is_some()
     }
 
+    fn kind(&self, path: &Path) -> Option<Kind> {
+        Some(self.part(path)?.kind)
+    }
+
     fn part(&self, path: &Path) -> Option<&KeptPart> {
         let found = self.parts.binary_search_by(|part| part.path.as_path().cmp(path)).ok()?;
         self.parts.get(found)
@@ -586,6 +631,7 @@ impl What {
             Self::Overlay => Kind::Overlay,
             Self::Directory(_) => Kind::Tree,
             Self::Link(_) => Kind::Link,
+            Self::Copy => Kind::File,
             Self::Bind { .. } | Self::MountPoint(_) => Kind::Mount,
         }
     }
@@ -731,13 +777,15 @@ mod tests {
         assert_eq!(super::mounts(&table(&mounts), Path::new("/srv/root")).base, "xfs");
     }
 
-    /// A tree of the base `/`: directories are listed by their entries, `d` for a directory, `l` a link, `f` a file, `x`
+    /// A tree of the base `/`: directories are listed by their entries, `d` for a directory, `l` a link, `f`, `F` and `s` a small file, a large one and a socket, `x`
     /// what may not be looked at.
     fn tree(mounts: &[(&str, &str)], own: &[&str], listings: &[(&str, &str)]) -> Tree {
         let node = |kind: &str| match kind {
             "d" => Node::Directory(0o755),
             "l" => Node::Link("usr/bin".into()),
-            "f" => Node::File,
+            "f" => Node::File(Some(10)),
+            "F" => Node::File(Some(LARGEST_COPY + 1)),
+            "s" => Node::File(None),
             _ => Node::Closed,
         };
         let listing = |text: &str| match text {
@@ -773,6 +821,7 @@ mod tests {
                     let access = if *read_only { "read-only" } else { "as it is" };
                     format!("{} {access} {path}", if *directory { "tree" } else { "file" })
                 }
+                What::Copy => format!("copy {path}"),
                 What::MountPoint(_) => format!("mount point {path}"),
             }
         };
@@ -801,7 +850,7 @@ mod tests {
             &mounts,
             &[],
             &[
-                ("/", "l:bin d:dev d:etc f:swap d:home d:proc d:sys d:tmp d:var"),
+                ("/", "l:bin d:dev d:etc F:swap s:socket f:.env d:home d:proc d:sys d:tmp d:var"),
                 ("/var", "d:lib d:log"),
                 ("/var/lib", "d:x d:y"),
             ],
@@ -812,11 +861,13 @@ mod tests {
         );
         let expected = [
             "directory 750 /",
+            "copy /.env",
             "link /bin usr/bin",
             "tree as it is /dev",
             "overlay /etc",
             "overlay /home",
             "mount point /proc",
+            "file read-only /socket",
             "file read-only /swap",
             "tree as it is /sys",
             "mount point /tmp",

@@ -363,6 +363,10 @@ impl Writer {
             Step::ChangeDirectory(path) => self.tagged(15, path),
             Step::KeepDirectory(path) => self.tagged(16, path),
             Step::FindDirectory(path) => self.tagged(17, path),
+            Step::Copy { source, path } => {
+                self.tagged(18, path);
+                self.os_string(source);
+            }
         }
     }
 
@@ -561,6 +565,10 @@ impl<'a> Reader<'a> {
             15 => Step::ChangeDirectory(self.os_string()?),
             16 => Step::KeepDirectory(self.os_string()?),
             17 => Step::FindDirectory(self.os_string()?),
+            18 => {
+                let path = self.os_string()?;
+                Step::Copy { source: self.os_string()?, path }
+            }
             _ => return Err(Malformed::Body),
         })
     }
@@ -695,6 +703,7 @@ mod tests {
                 mount(FileSystem::File { descriptor: 9 }),
                 Step::Directory { path: "/d".into(), mode: 0o700 },
                 Step::Symlink { target: "../x".into(), path: "/s".into() },
+                Step::Copy { source: "/etc/x".into(), path: "/x".into() },
                 Step::Mask("/m".into()),
                 Step::RemountReadOnly("/r".into()),
                 Step::EnterRoot,

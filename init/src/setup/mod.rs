@@ -95,6 +95,11 @@ impl Setup {
                 self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
             }
             Step::Symlink { target, path } => self.tree.make_link(target, path)?,
+            Step::Copy { path, .. } => {
+                if let Opened::Content(original) = opened {
+                    self.tree.make_copy(original, path)?;
+                }
+            }
             Step::Mask(path) => self.mask(path)?,
             Step::RemountReadOnly(path) => self.make_read_only(path)?,
             Step::EnterRoot => {
@@ -130,6 +135,9 @@ impl Setup {
             (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
             (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
         };
+        // The layers of an overlay come from a staging that is on top of `/` by now. The new root would be attached on top
+        // of that, and be gone with it.
+        self.staging.end()?;
         self.tree = root::attach(mount)?;
         if matches!(what, Root::Directory { writable: false, .. }) {
             self.tree.make_read_only()?;

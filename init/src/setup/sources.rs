@@ -86,7 +86,22 @@ fn open_for(step: &Step) -> Result<Opened, Problem> {
         Step::Mount { what: FileSystem::File { descriptor }, .. } => {
             sys::duplicate(*descriptor).map(Opened::Content).map_err(Problem::about(descriptor))
         }
+        Step::Copy { source, .. } => open_file(source),
         _ => Ok(Opened::Nothing),
+    }
+}
+
+/// Without waiting for whoever would write to a FIFO that has taken its place.
+fn open_file(path: &OsStr) -> Result<Opened, Problem> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(Opened::Missing),
+        file => file.map_err(Problem::about(format_args!("source {}", path.display())))?,
+    };
+    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG {
+        Ok(Opened::Content(file))
+    } else {
+        Err(Problem::new(format!("source {}: is no regular file", path.display())))
     }
 }
 
