@@ -424,7 +424,7 @@ fn file_system(what: &FileSystem) -> (String, Value) {
 }
 
 fn overlay(layers: &Overlay) -> (String, Value) {
-    let Overlay { lower, upper } = layers;
+    let Overlay { lower, optional, upper } = layers;
     let names: Vec<_> = lower.iter().map(|directory| directory.to_string_lossy()).collect();
     let (changes, upper) = match upper {
         Upper::None => ("writing is refused (EROFS)".into(), json!({ "kind": "none" })),
@@ -436,10 +436,11 @@ fn overlay(layers: &Overlay) -> (String, Value) {
             json!({ "kind": "kept", "upper": spelled(upper), "work": spelled(work) }),
         ),
     };
+    let missing = if *optional { ", if it exists" } else { "" };
     let lower: Vec<_> = lower.iter().map(|directory| spelled(directory)).collect();
     (
-        format!("the caller's {} as one; {changes}", names.join(" over ")),
-        json!({ "kind": "overlay", "lower": lower, "upper": upper }),
+        format!("the caller's {} as one{missing}; {changes}", names.join(" over ")),
+        json!({ "kind": "overlay", "lower": lower, "optional": optional, "upper": upper }),
     )
 }
 
@@ -934,7 +935,7 @@ mod tests {
     }
 
     fn layers(upper: Upper) -> Overlay {
-        Overlay { lower: vec!["/l1".into(), "/l2".into()], upper }
+        Overlay { lower: vec!["/l1".into(), "/l2".into()], optional: false, upper }
     }
 
     fn every_step() -> Vec<Step> {
@@ -1142,7 +1143,7 @@ init, PID 1 inside:
                 json!({
                     "action": "mount", "at": "/f", "made_on_disk": null,
                     "what": {
-                        "kind": "overlay", "lower": ["/l1", "/l2"],
+                        "kind": "overlay", "lower": ["/l1", "/l2"], "optional": false,
                         "upper": { "kind": "kept", "upper": "/u", "work": "/w" },
                     },
                 }),

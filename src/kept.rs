@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -21,7 +22,7 @@ use nix::sys::statfs::{
 use nix::unistd::{Gid, Uid, fchown, symlinkat};
 
 use crate::error::Error;
-use crate::volatile::{Kept, Layout, Manifest, Part, VERSION, What, outside};
+use crate::volatile::{Kept, Kind, Layout, Manifest, Part, VERSION, What, outside};
 
 /// The name of the manifest.
 const MANIFEST: &str = "layers.json";
@@ -50,7 +51,17 @@ pub fn look(directory: &Path) -> Result<Kept, Error> {
         Err(error) => return Err(failed(&error)),
     };
     let manifest = read_manifest(&path)?;
-    Ok(Kept { directory: path, manifest })
+    let mut kept = Kept { directory: path, manifest, unchanged: BTreeSet::new() };
+    let layers = kept.manifest.iter().flat_map(|manifest| manifest.paths_of(Kind::Overlay));
+    kept.unchanged = layers.filter(|path| is_unchanged(&kept, path)).map(Into::into).collect();
+    Ok(kept)
+}
+
+/// A layer that cannot be read may have changes.
+fn is_unchanged(kept: &Kept, path: &Path) -> bool {
+    let number = kept.manifest.as_ref().and_then(|manifest| manifest.number(path));
+    let upper = number.map(|number| fs::read_dir(kept.layer(number).upper));
+    upper.is_some_and(|entries| entries.is_ok_and(|mut entries| entries.next().is_none()))
 }
 
 /// The same, of a directory that will be written to.
@@ -188,9 +199,12 @@ fn make_layer(path: &Path, like: &Path) -> io::Result<()> {
         return Ok(());
     }
     make_all(path)?;
-    let like = fs::metadata(like)?;
-    give_away(&File::open(path)?, &like)?;
-    Ok(())
+    match fs::metadata(like) {
+        Ok(like) => give_away(&File::open(path)?, &like),
+        // It has gone since it was seen.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn make_all(path: &Path) -> io::Result<()> {

@@ -499,7 +499,7 @@ fn layers(options: &Options, caller: &Caller) -> Result<Option<Layers>, Error> {
     let layout = volatile::assemble(tree, fresh(options));
     let kept = match &tree.kept {
         Some(kept) => {
-            let manifest = Manifest::of(&layout, kept.manifest.as_ref())
+            let manifest = Manifest::of(&layout, kept)
                 .map_err(|reason| Error::Kept(kept.directory.clone().into(), reason))?;
             Some((kept.clone(), manifest))
         }
@@ -848,6 +848,7 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
 fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Error> {
     let absolute = |path: OsString| absolute(&path, caller);
     Ok(Overlay {
+        optional: overlay.optional,
         lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
         upper: match overlay.upper {
             Upper::Kept { upper, work } => Upper::Kept { upper: absolute(upper)?, work: absolute(work)? },

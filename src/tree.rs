@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use crate::error::Error;
-use crate::volatile::{Fresh, Kept, Listing, Node, Tree, directories_to_list, inside, mounts, outside};
+use crate::volatile::{
+    Fresh, Kept, Kind, Listing, Node, Tree, Wanted, directories_to_list, inside, mounts, outside,
+};
 
 /// Reads the tree below `base`. `own` are directories that the caller wants to write to.
 ///
@@ -24,27 +26,34 @@ pub fn read(base: &Path, own: &[PathBuf], fresh: Fresh, kept: Option<Kept>) -> R
     let table = "/proc/self/mountinfo";
     let mountinfo = fs::read(table).map_err(|error| failed(Path::new(table), &error))?;
     let mounts = mounts(&mountinfo, &base);
-    let mut own: Vec<_> = match kept.as_ref().and_then(|kept| kept.manifest.as_ref()) {
-        // What was one layer stays one.
+    let wanted = match kept.as_ref().and_then(|kept| kept.manifest.as_ref()) {
+        // What was one layer stays one, and what was made anew is so again.
         Some(manifest) => {
-            manifest.layers().filter(|path| outside(&base, path).is_dir()).map(Into::into).collect()
+            let of = |kind| {
+                let is_there = |path: &&Path| outside(&base, path).is_dir();
+                manifest.paths_of(kind).filter(is_there).map(Into::into).collect()
+            };
+            Wanted { layers: of(Kind::Overlay), anew: of(Kind::Tree) }
         }
-        None => own.iter().filter_map(|path| layer_for(path, &base)).collect(),
+        None => Wanted {
+            layers: own.iter().filter_map(|path| layer_for(path, &base)).collect(),
+            anew: Vec::new(),
+        },
     };
-    own.sort_unstable();
-    own.dedup();
     let mut listings = BTreeMap::new();
-    for directory in directories_to_list(&mounts, &own, fresh) {
+    for directory in directories_to_list(&mounts, &wanted, fresh) {
         let path = outside(&base, &directory);
         match listing(&path) {
             Ok(listing) => listings.insert(directory, listing),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 listings.insert(directory, Listing::Unreadable)
             }
+            // It has gone since the mounts were read.
+            Err(error) if error.kind() == ErrorKind::NotFound && directory != Path::new("/") => None,
             Err(error) => return Err(failed(&path, &error)),
         };
     }
-    Ok(Tree { base, mounts, own, listings, kept })
+    Ok(Tree { base, mounts, listings, kept })
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {

@@ -63,8 +63,6 @@ pub struct Tree {
     pub base: PathBuf,
     /// The mounts.
     pub mounts: Mounts,
-    /// Directories that must be layers of their own.
-    pub own: Vec<PathBuf>,
     /// Each directory of [`directories_to_list`].
     pub listings: BTreeMap<PathBuf, Listing>,
     /// Where changes are kept; none: nowhere.
@@ -109,6 +107,8 @@ pub struct Kept {
     pub directory: PathBuf,
     /// What it already holds.
     pub manifest: Option<Manifest>,
+    /// The directories of which nothing has changed in their layers.
+    pub unchanged: BTreeSet<PathBuf>,
 }
 
 /// The mounts below `base` by proc_pid_mountinfo(5): the uppermost of those on one mount point, and none that another
@@ -237,12 +237,22 @@ fn is_leaf(path: &Path, mounts: &Mounts, fresh: Fresh) -> bool {
     fresh.is(path) || is_view(path, mounts.below.get(path), fresh)
 }
 
-/// The directories that are made anew, since something is mounted below or one below must be a layer of its own: those
-/// whose listings [`assemble`] needs, each before what is below it.
-pub fn directories_to_list(mounts: &Mounts, own: &[PathBuf], fresh: Fresh) -> BTreeSet<PathBuf> {
+/// What does not follow from the mounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Directories that are layers of their own.
+    pub layers: Vec<PathBuf>,
+    /// Directories that are made anew.
+    pub anew: Vec<PathBuf>,
+}
+
+/// The directories that are made anew, since something is mounted below or one below is a layer of its own: those whose
+/// listings [`assemble`] needs, each before what is below it.
+pub fn directories_to_list(mounts: &Mounts, wanted: &Wanted, fresh: Fresh) -> BTreeSet<PathBuf> {
     let mut directories = BTreeSet::new();
-    for point in mounts.below.keys().chain(own) {
-        let mut above: Vec<_> = point.ancestors().skip(1).collect();
+    let points = mounts.below.keys().chain(&wanted.layers).map(|point| (point, 1));
+    for (point, first) in points.chain(wanted.anew.iter().map(|path| (path, 0))) {
+        let mut above: Vec<_> = point.ancestors().skip(first).collect();
         above.reverse();
         let above = above.into_iter().take_while(|path| !is_leaf(path, mounts, fresh));
         directories.extend(above.map(Path::to_path_buf));
@@ -382,9 +392,8 @@ impl Assembly<'_> {
             Node::Directory(mode) => self.directory(path, Some(*mode), kind),
             Node::Link(target) => self.put(path, What::Link(target.clone())),
             Node::File(size) => {
-                let is_mounted = self.tree.mounts.below.contains_key(path);
-                let size =
-                    size.filter(|size| !is_mounted && *size <= LARGEST_COPY).map(|size| size + OVERHEAD);
+                let is_view = VIEWS.contains(&kind);
+                let size = size.filter(|size| !is_view && *size <= LARGEST_COPY).map(|size| size + OVERHEAD);
                 match size.filter(|size| self.copied + size <= ALL_COPIES) {
                     Some(size) => {
                         self.copied += size;
@@ -415,6 +424,8 @@ fn is_memory(kind: &str) -> bool {
 pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
     let overlay = |path: &Path| Overlay {
         lower: vec![outside(&layout.base, path).into()],
+        // It may have been removed since it was seen.
+        optional: path != Path::new("/"),
         upper: match kept.and_then(|(kept, manifest)| Some(kept.layer(manifest.number(path)?))) {
             Some(layer) => Upper::Kept { upper: layer.upper.into(), work: layer.work.into() },
             None => Upper::Discarded,
@@ -549,7 +560,8 @@ impl Manifest {
     ///
     /// # Errors
     /// Why what is kept does not fit to the caller's tree of today, in words.
-    pub fn of(layout: &Layout, old: Option<&Self>) -> Result<Self, String> {
+    pub fn of(layout: &Layout, kept: &Kept) -> Result<Self, String> {
+        let old = kept.manifest.as_ref();
         let mut parts: BTreeMap<&Path, (Kind, Option<u32>)> = BTreeMap::new();
         let mut last = 0;
         if let Some(old) = old {
@@ -562,7 +574,9 @@ impl Manifest {
             }
         }
         let now: HashSet<_> = layout.parts.iter().map(|part| part.path.as_path()).collect();
-        let gone = |(path, (kind, _)): &(&&Path, &(Kind, _))| kind.is_layer() && !now.contains(**path);
+        let gone = |(path, (kind, _)): &(&&Path, &(Kind, _))| {
+            *kind == Kind::Overlay && !now.contains(**path) && !kept.unchanged.contains(**path)
+        };
         if let Some((path, _)) = parts.iter().find(gone) {
             let path = outside(&layout.base, path);
             return Err(format!(
@@ -598,9 +612,9 @@ impl Manifest {
         self.part(path)?.number
     }
 
-    /// The directories that have a layer of their own.
-    pub fn layers(&self) -> impl Iterator<Item = &Path> {
-        self.parts.iter().filter(|part| part.kind == Kind::Overlay).map(|part| part.path.as_path())
+    /// The paths of the parts of this kind.
+    pub fn paths_of(&self, kind: Kind) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter(move |part| part.kind == kind).map(|part| part.path.as_path())
     }
 
     /// Whether this path is one of its parts.
@@ -779,7 +793,7 @@ mod tests {
 
     /// A tree of the base `/`: directories are listed by their entries, `d` for a directory, `l` a link, `f`, `F` and `s` a small file, a large one and a socket, `x`
     /// what may not be looked at.
-    fn tree(mounts: &[(&str, &str)], own: &[&str], listings: &[(&str, &str)]) -> Tree {
+    fn tree(mounts: &[(&str, &str)], listings: &[(&str, &str)]) -> Tree {
         let node = |kind: &str| match kind {
             "d" => Node::Directory(0o755),
             "l" => Node::Link("usr/bin".into()),
@@ -804,7 +818,6 @@ mod tests {
                 base: "ext4".into(),
                 below: mounts.iter().map(|(path, kind)| (path.into(), (*kind).into())).collect(),
             },
-            own: own.iter().map(Into::into).collect(),
             listings: listings.iter().map(|(path, text)| (path.into(), listing(text))).collect(),
             kept: None,
         }
@@ -830,9 +843,9 @@ mod tests {
 
     #[test]
     fn without_mounts_below_one_layer_is_enough() {
-        let tree = Tree { base: "/srv/root".into(), ..tree(&[], &[], &[]) };
+        let tree = Tree { base: "/srv/root".into(), ..tree(&[], &[]) };
         let layout = assemble(&tree, FRESH);
-        let overlay = Overlay { lower: vec!["/srv/root".into()], upper: Upper::Discarded };
+        let overlay = Overlay { lower: vec!["/srv/root".into()], optional: false, upper: Upper::Discarded };
         assert_eq!(steps(&layout, None), [Step::Root(Root::Overlay(overlay))]);
     }
 
@@ -848,7 +861,6 @@ mod tests {
         ];
         let tree = tree(
             &mounts,
-            &[],
             &[
                 ("/", "l:bin d:dev d:etc F:swap s:socket f:.env d:home d:proc d:sys d:tmp d:var"),
                 ("/var", "d:lib d:log"),
@@ -856,7 +868,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            directories_to_list(&tree.mounts, &[], FRESH),
+            directories_to_list(&tree.mounts, &Wanted::default(), FRESH),
             ["/", "/var", "/var/lib"].map(PathBuf::from).into()
         );
         let expected = [
@@ -881,14 +893,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_can_be_made_a_layer_of_its_own() {
-        let tree = tree(&[], &["/var/tmp"], &[("/", "d:usr d:var"), ("/var", "d:log d:tmp")]);
+    fn a_directory_can_be_made_a_layer_of_its_own_or_anew() {
+        let wanted = Wanted { layers: vec!["/var/tmp".into(), "/proc/x".into()], anew: vec!["/mnt".into()] };
+        let tree = tree(&[], &[("/", "d:usr d:var"), ("/var", "d:log d:tmp")]);
         let expected =
             ["directory 750 /", "overlay /usr", "directory 750 /var", "overlay /var/log", "overlay /var/tmp"];
         assert_eq!(parts(&tree), expected);
         assert_eq!(
-            directories_to_list(&tree.mounts, &tree.own, FRESH),
-            ["/", "/var"].map(PathBuf::from).into()
+            directories_to_list(&tree.mounts, &wanted, FRESH),
+            ["/", "/mnt", "/var"].map(PathBuf::from).into()
         );
     }
 
@@ -896,7 +909,6 @@ mod tests {
     fn what_can_be_no_layer_is_shown_read_only_and_said() {
         let tree = tree(
             &[("/boot", "vfat"), ("/root/x", "ext4"), ("/run/doc", "fuse"), ("/etc/hosts", "ext4")],
-            &[],
             &[
                 ("/", "d:boot d:dev d:etc d:root d:run"),
                 ("/root", "unreadable"),
@@ -909,7 +921,7 @@ mod tests {
             "tree read-only /boot",
             "tree read-only /dev",
             "directory 750 /etc",
-            "file read-only /etc/hosts",
+            "copy /etc/hosts",
             "tree read-only /root",
             "directory 750 /run",
         ];
@@ -930,23 +942,24 @@ mod tests {
             ("/dev", "tmpfs"),
             ("/dev/log", "ext4"),
         ];
-        let tree = tree(&mounts, &[], &[("/", "d:dev d:sys")]);
+        let tree = tree(&mounts, &[("/", "d:dev d:sys")]);
         let read_only = assemble(&tree, FRESH).read_only;
         assert_eq!(read_only, [Path::new("/dev/log"), Path::new("/sys/firmware/efi/efivars")]);
     }
 
     fn kept(manifest: Option<Manifest>) -> Kept {
-        Kept { directory: "/home/me/kept".into(), manifest }
+        Kept { directory: "/home/me/kept".into(), manifest, unchanged: BTreeSet::new() }
     }
 
     #[test]
     fn what_is_kept_is_written_beside_the_tree_and_hidden_inside() {
-        let tree = tree(&[("/home", "ext4")], &[], &[("/", "l:bin d:etc d:home")]);
+        let tree = tree(&[("/home", "ext4")], &[("/", "l:bin d:etc d:home")]);
         let layout = assemble(&tree, FRESH);
-        let manifest = Manifest::of(&layout, None).unwrap();
+        let manifest = Manifest::of(&layout, &kept(None)).unwrap();
         let overlay = |path: &str, number: u32| Step::Mount {
             what: FileSystem::Overlay(Overlay {
                 lower: vec![path.into()],
+                optional: true,
                 upper: Upper::Kept {
                     upper: format!("/home/me/kept/{number}/upper").into(),
                     work: format!("/home/me/kept/{number}/work").into(),
@@ -967,7 +980,6 @@ mod tests {
     fn the_kept_directory_itself_is_left_out_of_a_directory_made_anew() {
         let mut tree = tree(
             &[("/home/me/x", "ext4")],
-            &[],
             &[("/", "d:home"), ("/home", "d:me"), ("/home/me", "d:kept d:x")],
         );
         tree.kept = Some(kept(None));
@@ -976,10 +988,10 @@ mod tests {
 
     #[test]
     fn a_manifest_grows_and_keeps_its_numbers_or_says_what_no_longer_fits() {
-        let before = tree(&[("/home", "ext4")], &[], &[("/", "d:etc d:home l:bin")]);
-        let old = Manifest::of(&assemble(&before, FRESH), None).unwrap();
+        let before = tree(&[("/home", "ext4")], &[("/", "d:etc d:home l:bin")]);
+        let old = Manifest::of(&assemble(&before, FRESH), &kept(None)).unwrap();
         let of = |mounts: &[_], listings: &[_]| {
-            Manifest::of(&assemble(&tree(mounts, &[], listings), FRESH), Some(&old))
+            Manifest::of(&assemble(&tree(mounts, listings), FRESH), &kept(Some(old.clone())))
         };
         assert_eq!(of(&[("/home", "ext4")], &[("/", "d:etc d:home l:bin")]), Ok(old.clone()));
         let grown = of(&[("/home", "ext4")], &[("/", "d:aaa d:etc d:home")]).unwrap();
@@ -988,11 +1000,14 @@ mod tests {
         assert!(grown.has(Path::new("/bin")), "what was made once is known for ever");
         let gone = of(&[("/home", "ext4")], &[("/", "d:home")]).unwrap_err();
         assert_eq!(gone, "has changes to /etc, which is gone or lies within another layer now");
+        let unchanged = Kept { unchanged: ["/etc".into()].into(), ..kept(Some(old.clone())) };
+        let without = assemble(&tree(&[("/home", "ext4")], &[("/", "d:home")]), FRESH);
+        assert_eq!(Manifest::of(&without, &unchanged), Ok(old.clone()), "nothing is lost with it");
         let split = of(&[("/etc/x", "ext4")], &[("/", "d:etc d:home"), ("/etc", "d:x")]).unwrap_err();
         assert_eq!(split, "fits no longer: something was mounted or replaced at or below /etc since");
         let other = Manifest { base: "/srv".into(), ..old.clone() };
         assert_eq!(
-            Manifest::of(&assemble(&before, FRESH), Some(&other)).unwrap_err(),
+            Manifest::of(&assemble(&before, FRESH), &kept(Some(other))).unwrap_err(),
             "was kept of another root, /srv"
         );
     }

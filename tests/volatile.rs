@@ -325,3 +325,78 @@ fn a_link_that_the_workload_left_in_the_tree_leads_no_later_launch_out() {
     assert!(out.starts_with("launch ") && !out.contains("\nnew\n"), "{out}");
     assert_eq!(fs::read_dir(folder.path().join("outside")).expect("outside").count(), 0);
 }
+
+#[test]
+fn a_directory_with_a_mounted_file_in_it_is_writable_all_the_same() {
+    if !callers().contains(&Caller::Root) {
+        cannot_run("a mounted file", "only root mounts");
+        return;
+    }
+    let folder = public_folder();
+    // As in most containers, whose /etc/hosts is a mount.
+    let script = r#"set -e; launch=$1; cd "$2"; umask 022
+        mkdir etc; for f in hosts passwd group large; do echo $f > etc/$f; done; truncate -s 2M etc/large; ln -s passwd etc/link
+        echo mounted > mounted; mount --bind mounted etc/hosts
+        run() { "$launch" --keep kept -- sh -c "$1"; }
+        run 'set -e; cat etc/hosts; echo new > etc/hosts; echo new > etc/passwd.new; mv etc/passwd.new etc/passwd; rm etc/group etc/link
+            if (echo x > etc/large) 2>/dev/null; then echo large was written to; fi'
+        "$launch" diff kept | sed "s,$PWD,,"
+        run 'cat etc/hosts etc/passwd; ls etc'
+        umount etc/hosts; cat etc/hosts mounted etc/passwd; ls etc"#;
+    let output = stdout_of(&mut in_mount_namespace(script, &[folder.path()]));
+    let diff = "removed /etc/group\nchanged /etc/hosts\nremoved /etc/link\nchanged /etc/passwd\n";
+    let outside = "hosts\nmounted\npasswd\ngroup\nhosts\nlarge\nlink\npasswd\n";
+    assert_eq!(output, format!("mounted\n{diff}new\nnew\nhosts\nlarge\npasswd\n{outside}"));
+}
+
+#[test]
+fn a_file_system_that_can_hold_no_layers_is_named() {
+    if !callers().contains(&Caller::Root) {
+        cannot_run("a directory on an overlay", "only root mounts");
+        return;
+    }
+    let folder = public_folder();
+    let script = r#"cd "$2"; mkdir lower upper work merged
+        mount -t overlay none -o lowerdir=lower,upperdir=upper,workdir=work merged && "$1" --keep merged/kept -- true"#;
+    let (code, error) = code_and_stderr(&mut in_mount_namespace(script, &[folder.path()]));
+    assert_eq!(code, 125);
+    assert!(error.contains("merged/kept: is on a file system that overlayfs writes no layers to"), "{error}");
+}
+
+#[test]
+fn an_interrupted_first_launch_is_begun_again() {
+    for caller in callers() {
+        let folder = folder_of(caller);
+        let kept = folder.path().join("kept");
+        let options = ["--keep", kept.to_str().expect("text")];
+        stdout_of(&mut shell_in(folder.path(), caller, &options, "true"));
+        // As it is just before the first manifest has its name.
+        fs::rename(kept.join("layers.json"), kept.join("layers.json.new")).expect("rename");
+        stdout_of(&mut shell_in(folder.path(), caller, &options, "true"));
+        assert_eq!(changes(caller, &kept), "");
+    }
+}
+
+#[test]
+fn with_all_ids_root_inside_changes_the_files_of_every_user() {
+    if !callers().contains(&Caller::Root) {
+        cannot_run("ids of others", "only root maps all ids");
+        return;
+    }
+    let folder = folder_of(Caller::Root);
+    let file = folder.path().join("file");
+    fs::write(&file, "before\n").expect("write");
+    std::os::unix::fs::chown(&file, Some(101), Some(42)).expect("chown");
+    let script = "echo after > file; cat file; stat -c '%u %g' file";
+    let all = ["--volatile", "--map-users", "0:0:65536", "--map-groups", "0:0:65536"];
+    assert_eq!(stdout_of(&mut shell_in(folder.path(), Caller::Root, &all, script)), "after\n101 42\n");
+    // With root's own id alone, there is no one to whom the copy in the layer would belong.
+    let alone = stdout_of(&mut shell_in(
+        folder.path(),
+        Caller::Root,
+        &["--volatile"],
+        "(echo x > file) 2>/dev/null || cat file",
+    ));
+    assert_eq!(alone, "before\n");
+    assert_eq!(fs::read_to_string(&file).expect("read"), "before\n");
+}

@@ -430,6 +430,7 @@ impl Writer {
 
     fn overlay(&mut self, overlay: &Overlay) {
         self.list(&overlay.lower, Self::os_string);
+        self.bool(overlay.optional);
         match &overlay.upper {
             Upper::None => self.u8(0),
             Upper::Discarded => self.u8(1),
@@ -610,13 +611,14 @@ impl<'a> Reader<'a> {
 
     fn overlay(&mut self) -> Result<Overlay, Malformed> {
         let lower = self.list(Self::os_string)?;
+        let optional = self.bool()?;
         let upper = match self.u8()? {
             0 => Upper::None,
             1 => Upper::Discarded,
             2 => Upper::Kept { upper: self.os_string()?, work: self.os_string()? },
             _ => return Err(Malformed::Body),
         };
-        if lower.is_empty() { Err(Malformed::Body) } else { Ok(Overlay { lower, upper }) }
+        if lower.is_empty() { Err(Malformed::Body) } else { Ok(Overlay { lower, optional, upper }) }
     }
 
     fn account(&mut self) -> Result<Account, Malformed> {
@@ -676,7 +678,11 @@ mod tests {
                 Step::PrivateMounts,
                 Step::NoUserNamespaces,
                 Step::Root(Root::Directory { path: "/root".into(), writable: true }),
-                Step::Root(Root::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::None })),
+                Step::Root(Root::Overlay(Overlay {
+                    lower: vec!["/a".into()],
+                    optional: true,
+                    upper: Upper::None,
+                })),
                 Step::Root(Root::Empty),
                 Step::ReadOnly,
                 mount(FileSystem::Bind {
@@ -694,9 +700,14 @@ mod tests {
                 mount(FileSystem::Tmpfs { size: Some(1 << 40), mode: 0o1777 }),
                 mount(FileSystem::Overlay(Overlay {
                     lower: vec!["/a".into(), "/b".into()],
+                    optional: false,
                     upper: Upper::Kept { upper: "/u".into(), work: "/w".into() },
                 })),
-                mount(FileSystem::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::Discarded })),
+                mount(FileSystem::Overlay(Overlay {
+                    lower: vec!["/a".into()],
+                    optional: true,
+                    upper: Upper::Discarded,
+                })),
                 mount(FileSystem::Proc { masked: true, hide_pids: Some(2), only_pids: false }),
                 mount(FileSystem::Dev),
                 mount(FileSystem::MessageQueue),

@@ -177,6 +177,8 @@ pub enum FileSystem {
 pub struct Overlay {
     /// Directories of the caller's; the first is the uppermost. Never empty.
     pub lower: Vec<OsString>,
+    /// Whether a missing one of these is no error: nothing is mounted then.
+    pub optional: bool,
     /// Where changes go.
     pub upper: Upper,
 }

@@ -132,8 +132,12 @@ fn open_layers(overlay: &Overlay) -> Result<Opened, Problem> {
         open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(Problem::about(format_args!("layer {}", path.display())))
     };
+    let lower: Result<Vec<_>, Problem> = overlay.lower.iter().map(|path| open_directory(path)).collect();
+    if overlay.optional && lower.as_ref().is_err_and(|problem| problem.errno == Errno::ENOENT) {
+        return Ok(Opened::Missing);
+    }
     Ok(Opened::Layers {
-        lower: overlay.lower.iter().map(|path| open_directory(path)).collect::<Result<_, _>>()?,
+        lower: lower?,
         upper: match &overlay.upper {
             Upper::Kept { upper, work } => Some((open_directory(upper)?, open_directory(work)?)),
             Upper::None | Upper::Discarded => None,
