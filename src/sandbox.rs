@@ -306,7 +306,7 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
         open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep,
-        ambient: plan.init_capabilities,
+        ambient: &plan.init_capabilities,
         failure: &mut failure,
     };
     sys::clone_init(plan.namespaces, image).map_err(|errno| Error::Clone(names_of(plan.namespaces), errno))

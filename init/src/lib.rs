@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod accounts;
 mod descendants;
 pub mod error;
 mod event_loop;
@@ -15,6 +16,8 @@ pub mod exit;
 pub mod handoff;
 pub mod parse;
 mod presets;
+mod privileges;
+mod proc;
 mod report;
 mod settings;
 mod setup;
@@ -27,10 +30,9 @@ pub mod supervisor;
 #[doc(hidden)]
 pub mod sys;
 pub mod terminal;
-mod terminal_filter;
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ use std::time::Instant;
 
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
-use handoff::{Descriptors, Group, Report};
+use handoff::{Descriptors, FileSystem, Group, Report, Step};
 use presets::Program;
 use report::Channel;
 use setup::Pty;
@@ -112,6 +114,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     let plan = channel.receive_plan()?;
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
+    // Before the steps: afterwards every proc of this mount namespace may be partly covered.
+    let proc = if privileges::need_proc(&plan.workload) { Some(own_proc()?) } else { None };
     // Its end that the workload uses stays open, so that the launcher never sees the terminal hang up before we end.
     let terminal = match setup::carry_out(&plan.steps)? {
         None => None,
@@ -121,7 +125,11 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
-    let extra = Extra { terminal: terminal.as_ref().map(AsFd::as_fd), ..Extra::default() };
+    let extra = Extra {
+        terminal: terminal.as_ref().map(AsFd::as_fd),
+        proc: proc.as_ref().map(AsFd::as_fd),
+        ..Extra::default()
+    };
     let (pid, pidfd) = spawn::spawn(&plan.workload, &signals, Some(channel.as_fd()), &extra)?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
@@ -132,6 +140,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,
     };
+    drop(proc);
     // The plan may hold megabytes of arguments that nobody needs any more.
     drop(plan);
     let above = Above::Launcher(channel);
@@ -146,6 +155,12 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         tell: None,
     }
     .run())
+}
+
+/// Fails where the workload's own /proc could not be mounted either, and as that.
+fn own_proc() -> Result<OwnedFd, Error> {
+    let what = FileSystem::Proc { masked: false, hide_pids: None, only_pids: false };
+    proc::detached().map_err(|errno| Error::Setup(Box::new(Step::Mount { what, at: "/proc".into() }), errno))
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

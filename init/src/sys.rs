@@ -4,7 +4,7 @@
 //! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
 //! real-time signals, and a PID 1 has to see and forward those too.
 
-use std::ffi::{CString, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -338,7 +338,8 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<
 /// Installs a seccomp filter for this process and all that it starts. See seccomp(2).
 ///
 /// # Errors
-/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters.
+/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters, or this
+/// is none.
 pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
@@ -346,6 +347,28 @@ pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     Errno::result(result).map(drop)
+}
+
+/// Sets a resource limit of this process. See setrlimit(2); `u64::MAX` is none.
+///
+/// # Errors
+/// EPERM: a hard limit is raised by somebody without CAP_SYS_RESOURCE in the machine's own user namespace, or more
+/// files than fs.nr_open. EINVAL: there is no such resource, or `soft` is above `hard`.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: pid 0 is this process; the kernel reads one live rlimit64 and, for null, writes none.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) };
+    Errno::result(result).map(drop)
+}
+
+/// Sets the nice value of this process, -20 to 19. See setpriority(2).
+///
+/// # Errors
+/// EACCES: it is lowered by somebody who has neither CAP_SYS_NICE in the machine's own user namespace nor RLIMIT_NICE.
+pub fn set_niceness(value: c_int) -> Result<(), Errno> {
+    // SAFETY: takes three numbers; id 0 is this process.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) }).map(drop)
 }
 
 /// How much memory is taken by what was sent through a socket and not read yet, in bytes. See unix(7), SIOCOUTQ.
@@ -429,7 +452,7 @@ pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
 }
 
 /// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
-pub fn set_process_name(name: &std::ffi::CStr) -> Result<(), Errno> {
+pub fn set_process_name(name: &CStr) -> Result<(), Errno> {
     // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
 }
@@ -500,6 +523,15 @@ pub fn forbid_capability(capability: u32) -> Result<(), Errno> {
     prctl(libc::PR_CAPBSET_DROP, capability.into())
 }
 
+/// Whether a capability is in the bounding set. See prctl(2), PR_CAPBSET_READ.
+///
+/// # Errors
+/// EINVAL: the kernel has no capability of this number.
+pub fn may_have_capability(capability: u32) -> Result<bool, Errno> {
+    // SAFETY: PR_CAPBSET_READ takes a number, and no more.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(capability)) }).map(|is| is == 1)
+}
+
 /// Sets the interface called `lo` up in this network namespace. See netdevice(7), SIOCSIFFLAGS.
 pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: ifreq is a plain C struct that zero is a value of.
@@ -515,4 +547,65 @@ pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn set_domain_name(name: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads name.len() bytes.
     Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// linux/mount.h
+const FSOPEN_CLOEXEC: c_uint = 1;
+const FSMOUNT_CLOEXEC: c_uint = 1;
+const FSCONFIG_CMD_CREATE: c_uint = 6;
+/// Attributes of a mount; mount_setattr(2).
+pub const MOUNT_ATTR_NOSUID: u64 = 2;
+/// See [`MOUNT_ATTR_NOSUID`].
+pub const MOUNT_ATTR_NODEV: u64 = 4;
+/// See [`MOUNT_ATTR_NOSUID`].
+pub const MOUNT_ATTR_NOEXEC: u64 = 8;
+
+/// A configuration of a new file system of this type. See fsopen(2).
+///
+/// # Errors
+/// ENODEV: the kernel does not have it. EPERM: without CAP_SYS_ADMIN in the mount namespace's user namespace.
+pub fn fsopen(kind: &CStr) -> Result<OwnedFd, Errno> {
+    // SAFETY: a C string and a number; the kernel makes a descriptor that nobody else knows of.
+    unsafe { own(libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC)) }
+}
+
+/// Makes the file system. See fsconfig(2), FSCONFIG_CMD_CREATE.
+///
+/// # Errors
+/// The file system's own.
+pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<(), Errno> {
+    fsconfig(context, FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())
+}
+
+fn fsconfig(
+    context: BorrowedFd<'_>,
+    command: c_uint,
+    key: *const libc::c_char,
+    value: *const libc::c_char,
+) -> Result<(), Errno> {
+    // SAFETY: key and value are null or C strings that the callers borrow for the call, as the command wants them.
+    let result =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0 as c_int) };
+    Errno::result(result).map(drop)
+}
+
+/// A detached mount of the file system that was configured. See fsmount(2).
+///
+/// # Errors
+/// EPERM: of proc, where the caller's own is partly covered.
+pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd, Errno> {
+    // SAFETY: numbers only; the kernel makes a descriptor that nobody else knows of.
+    unsafe {
+        own(libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as c_uint))
+    }
+}
+
+/// The descriptor that a system call returned.
+///
+/// # Safety
+/// If it is not -1, it is open and nobody else's.
+unsafe fn own(result: c_long) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(result)? as RawFd;
+    // SAFETY: as our caller promises.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

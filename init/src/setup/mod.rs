@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::error::Error;
 use crate::handoff::{FileSystem, Step};
+use crate::proc;
 pub(crate) use pty::Pty;
 
 /// Carries out every step; returns the terminal if one of them made it.
@@ -31,6 +32,7 @@ pub(crate) fn carry_out(steps: &[Step]) -> Result<Option<Pty>, Error> {
             Step::DomainName(name) => names::set_domain_name(name),
             Step::LoopbackUp => network::set_loopback_up(),
             Step::TimeNamespace => enter_time_namespace_with_the_next_child(),
+            Step::NoUserNamespaces => proc::forbid_user_namespaces(),
             Step::PrivateMounts => mounts::make_private(),
             Step::Mount { what: FileSystem::Proc { .. }, .. } => mounts::mount_proc(),
             Step::Mount { what: FileSystem::Tmpfs { size, .. }, .. } => mounts::mount_tmp(*size),
