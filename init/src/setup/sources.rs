@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::filesystems::{self, Layers};
 use super::problem::Problem;
@@ -138,9 +139,11 @@ pub(super) fn overlay(
             // Its root's mode and owner are what the overlay's root has.
             let top = lower.first().map(fstat).transpose()?;
             let (upper, work) = staging.layers(top.as_ref())?;
-            filesystems::overlay(&Layers { lower, upper: Some((&upper, &work)) })
+            writable(filesystems::overlay(&Layers { lower, upper: Some((&upper, &work)) })?)
         }
-        (_, Some((upper, work))) => filesystems::overlay(&Layers { lower, upper: Some((upper, work)) }),
+        (_, Some((upper, work))) => {
+            writable(filesystems::overlay(&Layers { lower, upper: Some((upper, work)) })?)
+        }
         // The kernel takes no single layer: an empty one below changes nothing.
         (_, None) if lower.len() == 1 => {
             let empty = staging.empty_directory()?;
@@ -149,6 +152,17 @@ pub(super) fn overlay(
         }
         (_, None) => filesystems::overlay(&Layers { lower, upper: None }),
     }
+}
+
+/// The kernel makes an overlay whose work directory it cannot use a read-only one, and says so in its log alone
+/// (ovl_make_workdir in fs/overlayfs/super.c).
+fn writable(overlay: OwnedFd) -> Result<OwnedFd, Problem> {
+    if fstatvfs(&overlay)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Err(Problem::new(
+            "the upper and the work directory cannot be written to; they must be the caller's",
+        ));
+    }
+    Ok(overlay)
 }
 
 /// The caller's device file, if it is the device that it should be.
