@@ -81,6 +81,10 @@ struct Setup {
 
 impl Setup {
     fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
+        if matches!(step, Step::ChangeDirectory(_) | Step::KeepDirectory(_) | Step::FindDirectory(_)) {
+            // Its end leads to `/`, and the workload starts where these steps lead to.
+            self.staging.end()?;
+        }
         match step {
             Step::HostName(name) => names::set_host_name(name)?,
             Step::DomainName(name) => names::set_domain_name(name)?,
@@ -92,7 +96,10 @@ impl Setup {
             Step::ReadOnly => self.tree.make_read_only()?,
             Step::Mount { what, at } => self.mount(what, at, opened)?,
             Step::Directory { path, mode } => {
-                self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
+                let found = self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
+                if !is_directory(&fstat(&found)?) {
+                    return Err(Errno::ENOTDIR.into());
+                }
             }
             Step::Symlink { target, path } => self.tree.make_link(target, path)?,
             Step::Mask(path) => self.mask(path)?,
@@ -130,6 +137,8 @@ impl Setup {
             (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
             (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
         };
+        // Attached on top of it, the root would go when it goes. What an overlay has of it, it keeps.
+        self.staging.end()?;
         self.tree = root::attach(mount)?;
         if matches!(what, Root::Directory { writable: false, .. }) {
             self.tree.make_read_only()?;
@@ -163,14 +172,14 @@ impl Setup {
                 _,
             ) => return Err(Errno::EBADF.into()),
         };
-        let point = self.tree.find_or_make(at, Kind::of(&fstat(&mount)?))?;
-        sys::move_mount(mount.as_fd(), point.as_fd()).map_err(|errno| match errno {
-            Errno::ENOTDIR => Problem {
-                errno,
-                detail: "a directory can only be mounted on a directory, and a file on a file".into(),
-            },
-            errno => errno.into(),
-        })
+        let status = fstat(&mount)?;
+        let point = self.tree.find_or_make(at, Kind::of(&status))?;
+        // move_mount(2) says no more than EINVAL.
+        match (is_directory(&status), is_directory(&fstat(&point)?)) {
+            (true, false) => Err(Problem::new("a directory cannot be mounted on a file")),
+            (false, true) => Err(Problem::new("a file cannot be mounted on a directory")),
+            _ => Ok(sys::move_mount(mount.as_fd(), point.as_fd())?),
+        }
     }
 
     fn mask(&mut self, path: &OsStr) -> Result<(), Problem> {
