@@ -6,6 +6,7 @@
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use libc;
 use nix::errno::Errno;
@@ -104,7 +105,13 @@ fn clone(path: &OsStr, attributes: u64) -> Result<OwnedFd, Problem> {
 /// same file or directory is opened here by its path.
 fn clone_descriptor(number: i32, attributes: u64) -> Result<OwnedFd, Problem> {
     let meant = sys::duplicate(number).map_err(Problem::about(format_args!("descriptor {number}")))?;
-    let tree = clone(&path_of(number)?, attributes)?;
+    let path = path_of(number)?;
+    if !Path::new(&path).is_absolute() {
+        let detail =
+            format!("descriptor {number} is {}: only files and directories have a path", path.display());
+        return Err(Problem::new(detail));
+    }
+    let tree = clone(&path, attributes)?;
     let (meant, found) = (fstat(&meant)?, fstat(&tree)?);
     if (meant.st_dev, meant.st_ino) == (found.st_dev, found.st_ino) {
         Ok(tree)
