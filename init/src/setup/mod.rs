@@ -137,8 +137,6 @@ impl Setup {
             (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
             (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
         };
-        // Attached on top of it, the root would go when it goes. What an overlay has of it, it keeps.
-        self.staging.end()?;
         self.tree = root::attach(mount)?;
         if matches!(what, Root::Directory { writable: false, .. }) {
             self.tree.make_read_only()?;
@@ -172,14 +170,8 @@ impl Setup {
                 _,
             ) => return Err(Errno::EBADF.into()),
         };
-        let status = fstat(&mount)?;
-        let point = self.tree.find_or_make(at, Kind::of(&status))?;
-        // move_mount(2) says no more than EINVAL.
-        match (is_directory(&status), is_directory(&fstat(&point)?)) {
-            (true, false) => Err(Problem::new("a directory cannot be mounted on a file")),
-            (false, true) => Err(Problem::new("a file cannot be mounted on a directory")),
-            _ => Ok(sys::move_mount(mount.as_fd(), point.as_fd())?),
-        }
+        let point = self.tree.find_or_make(at, Kind::of(&fstat(&mount)?))?;
+        self.tree.attach(mount.as_fd(), point.as_fd())
     }
 
     fn mask(&mut self, path: &OsStr) -> Result<(), Problem> {
@@ -188,7 +180,7 @@ impl Setup {
             point => point?,
         };
         let mask = self.staging.mask(is_directory(&fstat(&point)?))?;
-        Ok(sys::move_mount(mask.as_fd(), point.as_fd())?)
+        self.tree.attach(mask.as_fd(), point.as_fd())
     }
 
     /// A path that nothing is mounted on is made a mount of its own for it.
