@@ -128,5 +128,11 @@ pub(super) fn overlay(layers: &Layers<'_>) -> Result<OwnedFd, Problem> {
         // What would be in trusted.* needs CAP_SYS_ADMIN outside of every user namespace.
         new.flag(c"userxattr")?;
     }
-    new.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    new.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV).map_err(|problem| match problem {
+        Problem { errno, detail } if detail.is_empty() => {
+            let detail = format!("{} (overlayfs says why in the kernel's log alone: dmesg)", errno.desc());
+            Problem { errno, detail }
+        }
+        problem => problem,
+    })
 }
