@@ -127,6 +127,11 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::Inside(failure), Errno::EINVAL) if failure.step == "time namespace" && !facts.has_time_namespaces => {
             Some("this kernel has no time namespaces: they came with Linux 5.6, CONFIG_TIME_NS".into())
         }
+        (Error::Inside(failure), Errno::EMFILE) if ["mount", "root"].contains(&failure.step.as_str()) => Some(
+            "every source is held open until all are mounted: raise the hard limit of open files (ulimit -Hn, or \
+             LimitNOFILE= in a systemd unit) above the number of mounts"
+                .into(),
+        ),
         (Error::Descriptor(..), Errno::EBADF) => Some("open it in the calling shell, as in: launch ... 5</a/file".into()),
         _ => None,
     }
