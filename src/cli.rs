@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use launch_init::handoff::{FileSystem, Group, Step};
-use launch_init::parse::{descriptor, duration, id, variable};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
+use launch_init::parse::{account, descriptor, duration, id, variable};
 
 use crate::config::Files;
 use crate::error::Error;
-use crate::plan::{Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
+use crate::plan::{
+    Capabilities, IdMap, Identity, Network, Options, Proc, RootDirectory, Seccomp, Share, Tmp, Volatile,
+};
+use crate::privileges;
 use crate::spec::{self, size};
 
 /// Run a command in Linux namespaces of its own, under a real PID 1.
@@ -28,13 +31,17 @@ use crate::spec::{self, size};
 #[command(
     name = "launch",
     version,
-    override_usage = "launch [OPTIONS] -- CMD [ARG...]",
+    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch diff DIR",
     after_help = "Exit status: CMD's own; 128+n if signal n killed it; 124 if --timeout ran out; 125 if launch \
                   failed; 126 if CMD could not be executed; 127 if it was not found.",
     after_long_help = EXIT_STATUS,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
     #[arg(value_name = "CMD", last = true, num_args = 1..)]
     command: Vec<OsString>,
@@ -66,6 +73,28 @@ pub struct Cli {
     /// Appear as the caller's own user and group id
     #[arg(long, help_heading = "Identity")]
     keep_id: bool,
+
+    /// auto: root inside is the caller, and from 1 on follow all the ids that /etc/subuid and /etc/subgid give it
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["uid", "gid", "keep_id", "map_users", "map_groups"], help_heading = "Identity")]
+    map: Option<Map>,
+
+    /// Show COUNT user ids from OUT on as those from IN on; may be repeated. An ordinary user needs newuidmap, and a line in
+    /// /etc/subuid for those that are not its own [default: 0 is the caller]
+    #[arg(long, value_name = "IN:OUT:COUNT", value_parser = spec::id_map, conflicts_with_all = ["uid", "gid", "keep_id"], help_heading = "Identity")]
+    map_users: Vec<IdMap>,
+
+    /// The same for group ids, by newgidmap and /etc/subgid
+    #[arg(long, value_name = "IN:OUT:COUNT", value_parser = spec::id_map, conflicts_with_all = ["uid", "gid", "keep_id"], help_heading = "Identity")]
+    map_groups: Vec<IdMap>,
+    /// Run the command as this user, in these groups and no others: numbers, or names of the inside's own /etc/passwd and
+    /// /etc/group. It has only the capabilities that --cap-add names, unless it is 0 [default: who the caller appears as;
+    /// GID: the user's own there, or else the number of UID]
+    #[arg(long, value_name = "UID[:GID][,GROUP...]", value_parser = account, allow_negative_numbers = true, help_heading = "Identity")]
+    user: Option<Account>,
+
+    /// Forbid to make further user namespaces inside
+    #[arg(long, help_heading = "Identity")]
+    disable_userns: bool,
 
     /// The host name, 1 to 64 bytes [default: container]
     #[arg(long, value_name = "NAME", help_heading = "Identity")]
@@ -186,6 +215,35 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Files")]
     keep_fd: Vec<i32>,
 
+    /// Add a capability to those of the default, or ALL; wins over --cap-drop; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
+    cap_add: Vec<u64>,
+
+    /// Take a capability from those of the default, or ALL; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
+    cap_drop: Vec<u64>,
+
+    /// Refuse system calls by the built-in profile, by none, or by that of a file in the format of the OCI or of Docker
+    /// [default: default]
+    #[arg(long, value_name = "default|off|FILE", value_parser = OsStringValueParser::new().try_map(|text| privileges::seccomp(&text)), help_heading = "Privileges")]
+    seccomp: Option<Seccomp>,
+
+    /// Limit a resource, by its name in prlimit(1); unlimited is a value, bytes may have K, M, G or T; may be repeated
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = privileges::limit, help_heading = "Privileges")]
+    rlimit: Vec<Limit>,
+
+    /// How gladly the kernel ends the command when memory runs out, -1000 to 1000 [default: the caller's]
+    #[arg(long, value_name = "N", value_parser = privileges::oom_score, allow_negative_numbers = true, help_heading = "Privileges")]
+    oom_score_adj: Option<i32>,
+
+    /// The nice value, -20 to 19 [default: the caller's]
+    #[arg(long, value_name = "N", value_parser = privileges::niceness, allow_negative_numbers = true, help_heading = "Privileges")]
+    nice: Option<i32>,
+
+    /// The permissions that new files do not get, in octal, 0 to 777 [default: the caller's]
+    #[arg(long, value_name = "MODE", value_parser = privileges::umask, allow_negative_numbers = true, help_heading = "Privileges")]
+    umask: Option<u32>,
+
     /// Set a variable; may be repeated
     #[arg(
         long,
@@ -232,6 +290,17 @@ pub struct Cli {
     verbose: u8,
 }
 
+/// What launch does besides running a command.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum Other {
+    /// List what launches with --keep DIR have added, changed and removed, a line each
+    Diff {
+        /// The directory of --keep
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
 const EXIT_STATUS: &str = "\
 Exit status:
   n      CMD exited with n
@@ -246,6 +315,13 @@ Exit status:
 enum Unshare {
     /// The monotonic and boot-time clocks
     Time,
+}
+
+/// Where all the ids come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Map {
+    /// The caller as root, and its subordinate ids
+    Auto,
 }
 
 /// The options that are carried out in the order in which they stand.
@@ -296,6 +372,8 @@ fn in_order(matches: &ArgMatches) -> Vec<Step> {
 pub enum Request {
     /// Run a command.
     Run(Box<Cli>),
+    /// List what is kept in this directory of `--keep`.
+    Diff(PathBuf),
     /// Print this text (help or version).
     Print(String),
 }
@@ -319,6 +397,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     match matches
         .and_then(|matches| Ok(Cli { mounts: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
     {
+        Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -352,13 +431,11 @@ impl Cli {
             network: self.net,
             time_namespace: self.unshare.contains(&Unshare::Time),
             share: self.share.clone(),
-            identity: match (self.keep_id, self.uid, self.gid) {
-                (true, ..) => Identity::Keep,
-                (false, None, None) => Identity::Root,
-                (false, uid, gid) => Identity::Ids { uid, gid },
-            },
+            identity: self.identity(),
             host_name: self.hostname.clone(),
             domain_name: self.domainname.clone(),
+            user: self.user.clone(),
+            no_user_namespaces: self.disable_userns,
             root: self.rootfs.clone().map(|(path, writable)| RootDirectory { path: path.into(), writable }),
             read_only: self.read_only,
             volatile: match &self.keep {
@@ -369,6 +446,15 @@ impl Cli {
             proc: self.proc_mode.unwrap_or_default(),
             files: self.mounts.clone(),
             directory: self.chdir.clone(),
+            capabilities: Capabilities {
+                add: self.cap_add.iter().fold(0, |all, bits| all | bits),
+                drop: self.cap_drop.iter().fold(0, |all, bits| all | bits),
+            },
+            seccomp: self.seccomp.clone().unwrap_or(Seccomp::Default),
+            limits: self.rlimit.clone(),
+            oom_score: self.oom_score_adj,
+            niceness: self.nice,
+            umask: self.umask,
             clear_environment: self.clear_env,
             unset: self.unset_env.clone(),
             set: self.env.clone(),
@@ -377,7 +463,17 @@ impl Cli {
             timeout: self.timeout,
             group,
             report_namespaces: self.status_fd.is_some(),
-            ..Options::default()
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        let (users, groups) = (self.map_users.clone(), self.map_groups.clone());
+        match (self.map, self.keep_id, self.uid, self.gid) {
+            (Some(Map::Auto), ..) => Identity::Auto,
+            (None, true, ..) => Identity::Keep,
+            (None, false, None, None) if users.is_empty() && groups.is_empty() => Identity::Root,
+            (None, false, None, None) => Identity::Maps { users, groups },
+            (None, false, uid, gid) => Identity::Ids { uid, gid },
         }
     }
 
@@ -447,6 +543,9 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
+        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
+            ("diff".into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
+        }
         ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
@@ -521,6 +620,20 @@ mod tests {
     }
 
     #[test]
+    fn diff_is_a_request_of_its_own_but_behind_the_dashes_a_command() {
+        assert!(matches!(parse_words("diff a/b"), Ok(Request::Diff(path)) if path.as_os_str() == "a/b"));
+        assert_eq!(options("-- diff a b").command, ["diff", "a", "b"]);
+        assert_eq!(
+            refused("diff"),
+            "command line: diff: says not of what; say launch diff DIR, the DIR of --keep"
+        );
+        assert!(refused("diff a b").starts_with("command line: b: "));
+        assert!(
+            refused("--net none diff a").starts_with("command line: diff: a command must stand behind --")
+        );
+    }
+
+    #[test]
     fn a_wrong_option_is_named_in_one_line() {
         assert_eq!(refused("--foo -- true"), "command line: --foo: no such option; see launch --help");
         assert_eq!(
@@ -535,6 +648,25 @@ mod tests {
         );
         assert!(refused("--chdir -- true").starts_with("command line: --chdir: "));
         assert_eq!(refused("--json -- true"), "command line: --explain: is missing: another option needs it");
+    }
+
+    #[test]
+    fn maps_make_an_identity_and_go_with_no_other() {
+        let map = |inside, outside, count| IdMap { inside, outside, count };
+        let users = vec![map(0, 1000, 1), map(1, 100000, 65536)];
+        assert_eq!(
+            options("--map-users 0:1000:1 --map-users 1:100000:65536 -- x").identity,
+            Identity::Maps { users, groups: vec![] }
+        );
+        assert_eq!(options("--map auto -- x").identity, Identity::Auto);
+        for other in ["--uid 1", "--gid 1", "--keep-id", "--map auto"] {
+            assert!(refused(&format!("--map-groups 0:1:1 {other} -- x")).contains("cannot be used together"));
+        }
+        assert!(refused("--map auto --keep-id -- x").contains("cannot be used together"));
+        assert_eq!(
+            refused("--map-users 0:1 -- x"),
+            "command line: --map-users: \"0:1\": say IN:OUT:COUNT, as in 0:100000:65536"
+        );
     }
 
     #[test]

@@ -10,15 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::{Group, SignalState};
+use launch_init::handoff::{Account, Group, Limit, SignalState};
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::plan::{self, Caller, Identity, Network, Options, Plan, Share, Tmp};
+use crate::executable::Executable;
+use crate::plan::{
+    self, Caller, Capabilities, Identity, Network, Options, Plan, Seccomp, Share, Tmp, Volatile,
+};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
-use crate::sys;
+use crate::volatile::Tree;
+use crate::{kept, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -128,6 +132,56 @@ impl Command {
     /// Who the caller appears as inside.
     pub fn identity(&mut self, identity: Identity) -> &mut Self {
         self.options.identity = identity;
+        self
+    }
+
+    /// Whom the workload runs as: by numbers, or by names of the inside's own passwd(5) and group(5). It is in its groups
+    /// and no others, and no environment variable changes. `"1000:100,27".parse()` makes one, as `--user` reads it. Who is
+    /// not root inside has only the capabilities that [`Self::capabilities`] adds.
+    pub fn user(&mut self, account: Account) -> &mut Self {
+        self.options.user = Some(account);
+        self
+    }
+
+    /// Lets nobody inside make further user namespaces, through which a kernel's less tested parts can be reached.
+    pub fn no_user_namespaces(&mut self) -> &mut Self {
+        self.options.no_user_namespaces = true;
+        self
+    }
+
+    /// What is added to and taken from [`plan::DEFAULT_CAPABILITIES`].
+    pub fn capabilities(&mut self, capabilities: Capabilities) -> &mut Self {
+        self.options.capabilities = capabilities;
+        self
+    }
+
+    /// Which system calls are refused; the built-in profile's by default.
+    pub fn seccomp(&mut self, seccomp: Seccomp) -> &mut Self {
+        self.options.seccomp = seccomp;
+        self
+    }
+
+    /// Limits a resource; see setrlimit(2). The last limit of a resource counts.
+    pub fn limit(&mut self, limit: Limit) -> &mut Self {
+        self.options.limits.push(limit);
+        self
+    }
+
+    /// Its oom_score_adj, -1000 to 1000; less than the caller's takes CAP_SYS_RESOURCE outside of every sandbox.
+    pub fn oom_score_adj(&mut self, score: i32) -> &mut Self {
+        self.options.oom_score = Some(score);
+        self
+    }
+
+    /// Its nice value, -20 to 19; less than the caller's takes CAP_SYS_NICE outside of every sandbox, or RLIMIT_NICE.
+    pub fn niceness(&mut self, value: i32) -> &mut Self {
+        self.options.niceness = Some(value);
+        self
+    }
+
+    /// Its umask, 0 to 0o777.
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.options.umask = Some(mask);
         self
     }
 
@@ -244,7 +298,9 @@ impl Command {
     /// # Errors
     /// As [`plan::plan`]; [`Error::Signals`].
     pub fn plan(&self) -> Result<Plan, Error> {
-        plan::plan(&self.options, &self.caller()?)
+        let plan = plan::plan(&self.options, &self.caller()?)?;
+        plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Ok(plan)
     }
 
     /// Starts the sandbox and returns when init is held back for want of its plan ([`Sandbox::release`]); whether the
@@ -256,6 +312,10 @@ impl Command {
         // Before anything of ours is opened and could have one of these numbers.
         check_open(&self.options.descriptors())?;
         let plan = self.plan()?;
+        let lock = match &plan.kept {
+            Some(layers) => Some(kept::prepare(&layers.kept, &layers.manifest, &layers.layout)?),
+            None => None,
+        };
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
             let Some(given) = given else { continue };
@@ -265,7 +325,27 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
+        let mut sandbox = Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })?;
+        sandbox.hold(lock);
+        Ok(sandbox)
+    }
+
+    /// What layers above `/` stand on. Nothing is read where there are none.
+    fn tree(&self, directory: &Result<Option<PathBuf>, Errno>) -> Result<Option<Tree>, Error> {
+        let kept = match &self.options.volatile {
+            None => return Ok(None),
+            Some(Volatile::Discard) => None,
+            Some(Volatile::Keep(directory)) => Some(kept::look_before_use(directory)?),
+        };
+        let root = self.options.root.as_ref().map(|root| root.path.as_path());
+        let mut own = Vec::new();
+        // Root's rights are those of its ids in the sandbox, and an ordinary user's layers would be in its way.
+        if root.is_none() && !geteuid().is_root() {
+            own.extend(directory.clone().ok().flatten());
+            own.extend(std::env::var_os("HOME").map(PathBuf::from));
+            own.push("/var/tmp".into());
+        }
+        tree::read(root.unwrap_or(Path::new("/")), &own, plan::fresh(&self.options), kept).map(Some)
     }
 
     fn caller(&self) -> Result<Caller, Error> {
@@ -277,19 +357,34 @@ impl Command {
                 signals::callers_state(mask)
             }
         };
+        let directory = working_directory();
+        let tree = self.tree(&directory)?;
         Ok(Caller {
+            tree,
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
-            directory: working_directory(),
+            subordinate_ids: match self.options.identity {
+                Identity::Auto | Identity::Maps { .. } => subordinate_ids(),
+                _ => subids::Files::default(),
+            },
+            directory,
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,
             terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
+            kernel: kernel_version(),
+            seccomp: match &self.options.seccomp {
+                Seccomp::Default => seccomp::Choice::Default,
+                Seccomp::Off => seccomp::Choice::Off,
+                Seccomp::File(path) => seccomp::Choice::Profile(text_file::read(path).map_err(|reason| {
+                    Error::Option("--seccomp".into(), format!("{}: {reason}", path.display()))
+                })?),
+            },
         })
     }
 
-    fn open_init_file(&self) -> Result<OwnedFd, Error> {
+    fn open_init_file(&self) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -299,7 +394,7 @@ impl Command {
         };
         let failed = |errno| Error::InitFile(path.clone().into(), errno);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-        sys::open_path(&name).and_then(above_stdio).map_err(failed)
+        sys::open_path(&name).and_then(above_stdio).and_then(Executable::new).map_err(failed)
     }
 }
 
@@ -322,6 +417,33 @@ fn working_directory() -> Result<Option<PathBuf>, Errno> {
             Err(Errno::ENOENT)
         }
         _ => Ok(None),
+    }
+}
+
+/// Major and minor; 0.0 for a version in a form of its own. See uname(2).
+fn kernel_version() -> (u32, u32) {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Read from the files themselves: a static program cannot load the libraries that nsswitch.conf(5) names.
+fn subordinate_ids() -> subids::Files {
+    let read = |path: &str| match std::fs::read(path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
+    };
+    let uid = geteuid().as_raw();
+    // What cannot be read names nobody, and nothing else.
+    let (passwd, switch) =
+        (read("/etc/passwd").unwrap_or_default(), read("/etc/nsswitch.conf").unwrap_or_default());
+    subids::Files {
+        user_name: subids::name_of(&passwd, uid),
+        users: read(subids::Kind::Users.file()),
+        groups: read(subids::Kind::Groups.file()),
+        elsewhere: subids::source(&switch),
     }
 }
 

@@ -7,10 +7,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
-use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, Resettable};
@@ -22,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::cli;
 use crate::error::Error;
+use crate::text_file::{self, NotRead};
 
 /// The profiles that need no file.
 const BUILT_IN: [(&str, &str); 3] = [
@@ -29,9 +27,6 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("service", include_str!("profiles/service.toml")),
     ("strict", include_str!("profiles/strict.toml")),
 ];
-
-/// No file of options is as long as this, in bytes.
-const LONGEST_FILE: u64 = 1 << 20;
 
 /// The key of an array of tables, each of which has one key: options of different kinds in their order.
 const STEPS: &str = "steps";
@@ -164,28 +159,9 @@ struct Source {
 
 /// The contents of a file of options.
 fn read(path: &Path) -> Result<String, Error> {
-    let failed = |errno| Error::ConfigFile(path.into(), errno);
-    let of_io = |error: io::Error| failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
-    // The open of a FIFO would wait for a writer, and that of a terminal could make it ours.
-    let mut options = OpenOptions::new();
-    let file =
-        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(of_io)?;
-    let kind = file.metadata().map_err(of_io)?.file_type();
-    if kind.is_dir() {
-        return Err(failed(Errno::EISDIR));
-    }
-    let wrong = |reason: &str| Error::Config(path.into(), reason.into());
-    if !kind.is_file() {
-        return Err(wrong("is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(of_io)?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(wrong("has more than 1 MiB, the most that a file of options may have"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-        wrong(&format!("line {line}: is not UTF-8, as TOML has to be"))
+    text_file::read(path).map_err(|error| match error {
+        NotRead::System(errno) => Error::ConfigFile(path.into(), errno),
+        NotRead::Wrong(reason) => Error::Config(path.into(), reason),
     })
 }
 
@@ -1078,7 +1054,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "until every option that they use is in cli.rs"]
     fn the_built_in_profiles_are_sound() {
         let definition = built(cli::definition());
         for (name, _) in BUILT_IN {

@@ -30,12 +30,20 @@ pub enum Error {
     Channel(Errno),
     /// A caller's descriptor cannot be used: its number, and why.
     Descriptor(i32, Errno),
+    /// What `/` is to be put together from cannot be read: which file.
+    Tree(OsString, Errno),
+    /// A directory of `--keep` cannot be used: which, and why.
+    Kept(OsString, String),
     /// The caller's signals cannot be blocked or received.
     Signals(Errno),
     /// The namespaces could not be made; which were asked for.
     Clone(String, Errno),
     /// An id map could not be written; the file.
     IdMap(OsString, Errno),
+    /// The ids that were asked for cannot be mapped: what stands against it, and why.
+    Ids(OsString, String),
+    /// The program that writes an id map for an ordinary user did not; which, and what it said.
+    IdHelper(OsString, String),
     /// /proc is not that of the launcher's PID namespace.
     ForeignProc,
     /// The plan could not be handed to init.
@@ -74,9 +82,11 @@ impl Error {
             Self::InitFile(..) => "init",
             Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
             Self::Descriptor(..) => "descriptor",
+            Self::Tree(..) => "file tree",
+            Self::Kept(..) => "kept layers",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
-            Self::IdMap(..) | Self::ForeignProc => "id map",
+            Self::IdMap(..) | Self::Ids(..) | Self::IdHelper(..) | Self::ForeignProc => "id map",
             Self::Inside(failure) => &failure.step,
             Self::InitDied(_) => "init",
             Self::Terminal(_) => "terminal",
@@ -93,7 +103,11 @@ impl Error {
             | Self::Config(object, _)
             | Self::ConfigFile(object, _)
             | Self::InitFile(object, _)
-            | Self::IdMap(object, _) => object.clone(),
+            | Self::Ids(object, _)
+            | Self::IdHelper(object, _)
+            | Self::IdMap(object, _)
+            | Self::Tree(object, _)
+            | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
             Self::Descriptor(number, _) => number.to_string().into(),
@@ -122,6 +136,7 @@ impl Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
@@ -135,7 +150,11 @@ impl Error {
     /// The reason in words.
     pub fn reason(&self) -> String {
         match self {
-            Self::Option(_, reason) | Self::Config(_, reason) => reason.clone(),
+            Self::Option(_, reason)
+            | Self::Config(_, reason)
+            | Self::Kept(_, reason)
+            | Self::Ids(_, reason)
+            | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -185,6 +204,7 @@ impl std::error::Error for Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)

@@ -20,7 +20,8 @@ use launch_init::supervisor::{Leftovers, Policy};
 use serde_json::{Value, json};
 
 use crate::error::printable;
-use crate::plan::{IdMap, IdMaps, Plan, kinds_of, names_of};
+use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, names_of};
+use crate::subids::Kind;
 
 /// The version of the data's form: another one where a reader of the former would misread it.
 pub const VERSION: u32 = 1;
@@ -136,9 +137,10 @@ impl Explained {
 }
 
 fn explain(plan: &Plan) -> Vec<Explained> {
-    let Plan { namespaces, maps, init_capabilities, init } = plan;
+    let Plan { namespaces, maps, init_capabilities, init_ids, kept: layers, warnings: _, init } = plan;
     let handoff::Plan { log_level, steps, workload, policy, report_namespaces } = init;
     let mut explained = kept(&workload.descriptors);
+    explained.extend(layers.iter().map(kept_layers));
     explained.push(clone(*namespaces, maps.is_some(), init_capabilities));
     explained.extend(maps.iter().flat_map(id_maps));
     explained.push(Explained::new(
@@ -148,6 +150,7 @@ fn explain(plan: &Plan) -> Vec<Explained> {
         "init is told all that follows",
         json!({ "log_level": log_level, "report_namespaces": report_namespaces }),
     ));
+    explained.extend(ids(*init_ids));
     let mut grounds = Grounds::default();
     for step in steps {
         let (words, details) = set_up(step, &grounds);
@@ -171,6 +174,16 @@ fn kept(descriptors: &Descriptors) -> Vec<Explained> {
     numbers.iter().map(explain).collect()
 }
 
+fn kept_layers(layers: &KeptLayers) -> Explained {
+    let KeptLayers { kept, manifest, layout: _ } = layers;
+    let words = match kept.manifest {
+        Some(_) => "what was kept there is used again, and this launch adds to it",
+        None => "what is written to / will be kept there: it is made, with a directory for each layer",
+    };
+    let details = json!({ "layers": manifest.parts });
+    Explained::new(By::Launcher, "kept layers", &kept.directory, words, details)
+}
+
 fn clone(namespaces: u64, has_maps: bool, init_capabilities: &[u32]) -> Explained {
     let mut words = String::from("PID 1 of new namespaces: this program, executed again as init");
     if !has_maps {
@@ -185,21 +198,43 @@ fn clone(namespaces: u64, has_maps: bool, init_capabilities: &[u32]) -> Explaine
 }
 
 fn id_maps(maps: &IdMaps) -> Vec<Explained> {
-    let IdMaps { users, groups, deny_setgroups } = maps;
+    let IdMaps { users, users_by, groups, groups_by, deny_setgroups } = maps;
     let file = |name: &str, words: String, details| {
         Explained::new(By::Launcher, "id map", format!("/proc/PID/{name}"), words, details)
     };
-    let map = |name: &str, kind: &str, lines: &[IdMap]| {
-        let in_words: Vec<_> = lines.iter().map(|line| in_words(kind, line)).collect();
+    let map = |kind: Kind, id: &str, lines: &[IdMap], writer: &Writer| {
+        let mut in_words = lines.iter().map(|line| in_words(id, line)).collect::<Vec<_>>().join("; ");
+        let writer = match writer {
+            Writer::Launcher => "launcher",
+            Writer::Helper => {
+                let _ = write!(in_words, "; {} writes it", kind.helper());
+                kind.helper()
+            }
+        };
         let as_data = |IdMap { inside, outside, count }: &IdMap| json!({ "inside": inside, "outside": outside, "count": count });
         let lines: Vec<_> = lines.iter().map(as_data).collect();
-        file(name, in_words.join("; "), json!({ "lines": lines, "written_by": "launcher" }))
+        file(kind.map_file(), in_words, json!({ "lines": lines, "written_by": writer }))
     };
     let denied = deny_setgroups.then(|| {
         let words = "setgroups(2) is refused inside: this caller may not write a gid map otherwise";
         file("setgroups", words.into(), json!({ "deny": true }))
     });
-    denied.into_iter().chain([map("uid_map", "uid", users), map("gid_map", "gid", groups)]).collect()
+    let maps = [map(Kind::Users, "uid", users, users_by), map(Kind::Groups, "gid", groups, groups_by)];
+    denied.into_iter().chain(maps).collect()
+}
+
+/// What init becomes before its exec.
+fn ids(ids: InitIds) -> Option<Explained> {
+    let InitIds { user, group, leaves_groups } = ids;
+    let taken = [("uid", user), ("gid", group)];
+    let taken: Vec<_> = taken.into_iter().filter_map(|(kind, id)| Some(format!("{kind} {}", id?))).collect();
+    if taken.is_empty() {
+        return None;
+    }
+    let groups = if leaves_groups { ", and leaves the caller's groups" } else { "" };
+    let words = format!("the maps leave out the caller: PID 1 becomes {}{groups}", taken.join(" and "));
+    let details = json!({ "uid": user, "gid": group, "leaves_groups": leaves_groups });
+    Some(Explained::new(By::Init, "init", "ids", words, details))
 }
 
 /// `uid 0 inside is 1000 outside`.
@@ -270,6 +305,13 @@ fn set_up(step: &Step, grounds: &Grounds) -> (String, Value) {
                 "action": "symlink", "path": spelled(path), "target": spelled(target), "made_on_disk": on_disk,
             });
             (format!("leads to {}{made}", text(target)), action)
+        }
+        Step::Copy { source, path } => {
+            let (made, on_disk) = grounds.in_words(path);
+            let action = json!({
+                "action": "copy", "path": spelled(path), "source": spelled(source), "made_on_disk": on_disk,
+            });
+            (format!("a file like the caller's {}, if it exists{made}", text(source)), action)
         }
         Step::Mask(path) => (
             "hidden behind an empty one, which only root may read; one that is missing needs none".into(),
@@ -382,7 +424,7 @@ fn file_system(what: &FileSystem) -> (String, Value) {
 }
 
 fn overlay(layers: &Overlay) -> (String, Value) {
-    let Overlay { lower, upper } = layers;
+    let Overlay { lower, optional, upper } = layers;
     let names: Vec<_> = lower.iter().map(|directory| directory.to_string_lossy()).collect();
     let (changes, upper) = match upper {
         Upper::None => ("writing is refused (EROFS)".into(), json!({ "kind": "none" })),
@@ -394,10 +436,11 @@ fn overlay(layers: &Overlay) -> (String, Value) {
             json!({ "kind": "kept", "upper": spelled(upper), "work": spelled(work) }),
         ),
     };
+    let missing = if *optional { ", if it exists" } else { "" };
     let lower: Vec<_> = lower.iter().map(|directory| spelled(directory)).collect();
     (
-        format!("the caller's {} as one; {changes}", names.join(" over ")),
-        json!({ "kind": "overlay", "lower": lower, "upper": upper }),
+        format!("the caller's {} as one{missing}; {changes}", names.join(" over ")),
+        json!({ "kind": "overlay", "lower": lower, "optional": optional, "upper": upper }),
     )
 }
 
@@ -435,6 +478,7 @@ impl Grounds {
             | Step::ReadOnly
             | Step::Directory { .. }
             | Step::Symlink { .. }
+            | Step::Copy { .. }
             | Step::Mask(_)
             | Step::RemountReadOnly(_)
             | Step::EnterRoot
@@ -891,7 +935,7 @@ mod tests {
     }
 
     fn layers(upper: Upper) -> Overlay {
-        Overlay { lower: vec!["/l1".into(), "/l2".into()], upper }
+        Overlay { lower: vec!["/l1".into(), "/l2".into()], optional: false, upper }
     }
 
     fn every_step() -> Vec<Step> {
@@ -924,6 +968,7 @@ mod tests {
             mount(FileSystem::File { descriptor: 9 }, "/g"),
             Step::Directory { path: "/h".into(), mode: 0o755 },
             Step::Symlink { target: "../i".into(), path: "/j".into() },
+            Step::Copy { source: "/k".into(), path: "/l".into() },
             Step::Mask("/k".into()),
             Step::RemountReadOnly("/l".into()),
             Step::EnterRoot,
@@ -945,16 +990,21 @@ mod tests {
         policy.rewrites.set(libc::SIGTERM, libc::SIGINT);
         policy.rewrites.set(libc::SIGHUP, 0);
         Plan {
+            kept: None,
+            warnings: Vec::new(),
             namespaces: (libc::CLONE_NEWUSER | libc::CLONE_NEWPID) as u64,
             maps: Some(IdMaps {
                 users: vec![
                     IdMap { inside: 0, outside: 1000, count: 1 },
                     IdMap { inside: 1, outside: 100_000, count: u32::MAX },
                 ],
+                users_by: Writer::Helper,
                 groups: vec![IdMap { inside: 0, outside: 100, count: 1 }],
+                groups_by: Writer::Launcher,
                 deny_setgroups: true,
             }),
-            init_capabilities: &[21],
+            init_capabilities: vec![21],
+            init_ids: InitIds::default(),
             init: handoff::Plan {
                 log_level: 4,
                 steps,
@@ -985,6 +1035,16 @@ mod tests {
         let steps = as_data(plan);
         let found = steps.iter().find(|step| step["step"] == name && step["object"] == object);
         found.unwrap_or_else(|| panic!("{name} {object}: none of {steps:#?}"))["details"].clone()
+    }
+
+    #[test]
+    fn whom_pid_1_becomes_is_said_where_it_becomes_somebody() {
+        let init_ids = InitIds { user: Some(0), group: Some(0), leaves_groups: true };
+        let plan = Plan { init_ids, ..plan(Vec::new()) };
+        let line = lines(&plan).into_iter().find(|line| line.contains("init ids")).unwrap();
+        assert!(line.ends_with("PID 1 becomes uid 0 and gid 0, and leaves the caller's groups"), "{line}");
+        assert_eq!(details(&plan, "init", "ids"), json!({ "uid": 0, "gid": 0, "leaves_groups": true }));
+        assert_eq!(details(&plan, "id map", "/proc/PID/uid_map")["written_by"], "newuidmap");
     }
 
     #[test]
@@ -1020,7 +1080,7 @@ the launcher:
  1  descriptor 7                has to be open; the command gets it
  2  clone user and pid          PID 1 of new namespaces: this program, executed again as init; of its capabilities it keeps CAP_SYS_ADMIN
  3  id map /proc/PID/setgroups  setgroups(2) is refused inside: this caller may not write a gid map otherwise
- 4  id map /proc/PID/uid_map    uid 0 inside is 1000 outside; uids 1 to 4294967295 inside are 100000 to 4295067294 outside
+ 4  id map /proc/PID/uid_map    uid 0 inside is 1000 outside; uids 1 to 4294967295 inside are 100000 to 4295067294 outside; newuidmap writes it
  5  id map /proc/PID/gid_map    gid 0 inside is 100 outside
  6  handoff plan                init is told all that follows
 init, PID 1 inside:
@@ -1083,7 +1143,7 @@ init, PID 1 inside:
                 json!({
                     "action": "mount", "at": "/f", "made_on_disk": null,
                     "what": {
-                        "kind": "overlay", "lower": ["/l1", "/l2"],
+                        "kind": "overlay", "lower": ["/l1", "/l2"], "optional": false,
                         "upper": { "kind": "kept", "upper": "/u", "work": "/w" },
                     },
                 }),

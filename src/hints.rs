@@ -4,9 +4,12 @@
 
 use std::path::Path;
 
+use launch_init::handoff::Failure;
 use nix::errno::Errno;
 
 use crate::error::Error;
+pub use crate::idmap::Powerless;
+use crate::idmap::powerless_helper;
 
 /// The state of the system that explains a failure; read only after one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +28,10 @@ pub struct Facts {
     pub root_lacks_setfcap: bool,
     /// The caller's children go to another PID namespace than it is in.
     pub pid_namespace_is_for_children: bool,
+    /// no_new_privs is set.
+    pub no_new_privileges: bool,
+    /// What keeps newuidmap(1) or newgidmap(1) from mapping ids.
+    pub powerless_helper: Option<Powerless>,
     /// The kernel has time namespaces.
     pub has_time_namespaces: bool,
 }
@@ -51,6 +58,9 @@ impl Facts {
             root_lacks_setfcap: nix::unistd::geteuid().is_root()
                 && launch_init::sys::capabilities().is_ok_and(|sets| sets.effective & 1 << CAP_SETFCAP == 0),
             pid_namespace_is_for_children: namespace("pid") != namespace("pid_for_children"),
+            no_new_privileges: std::fs::read_to_string("/proc/self/status")
+                .is_ok_and(|status| status.lines().any(|line| line == "NoNewPrivs:\t1")),
+            powerless_helper: powerless_helper(),
             has_time_namespaces: Path::new("/proc/self/ns/time").exists(),
         }
     }
@@ -64,8 +74,15 @@ fn is_left_open(path: &str) -> bool {
     path == "/proc/sys/fs/binfmt_misc"
 }
 
+fn is_in_the_files(step: &str) -> bool {
+    matches!(step, "mount" | "root")
+}
+
 /// What to do about `error`, in one line, if that is known.
 pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
+    if let Error::IdHelper(_, reason) = error {
+        return helpers_hint(reason, facts);
+    }
     match (error, error.errno()?) {
         (Error::Clone(..), Errno::ENOSPC | Errno::EUSERS) => Some(match facts.switched_off.first() {
             Some(sysctl) => format!("these namespaces are switched off here; as root: sysctl -w {sysctl}=10000"),
@@ -101,7 +118,9 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::InitFile(path, _), Errno::ENOENT) if path == "/proc/self/exe" => {
             Some("/proc must be mounted: mount -t proc proc /proc".into())
         }
-        (Error::Inside(failure), Errno::EPERM) if failure.step == "mount" && failure.object == "/proc" => {
+        (Error::Inside(failure), Errno::EPERM)
+            if failure.step == "mount" && failure.object == "/proc" || failure.step == "user namespaces" =>
+        {
             facts.proc_is_covered.then(|| {
                 "part of /proc is covered here, as in most containers, and the kernel allows no new one that would \
                  show more; start the outer container with an open /proc (docker: --security-opt \
@@ -111,6 +130,16 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         }
         (Error::Inside(failure), Errno::ENOENT) if failure.step == "mount" && failure.object == "/tmp" => {
             Some("this root has no /tmp: --keep-tmp leaves it so".into())
+        }
+        (Error::Inside(failure), Errno::EMFILE) if is_in_the_files(&failure.step) => Some(
+            "every source is held open until all is mounted; raise the limit of open files: ulimit -Hn".into(),
+        ),
+        (Error::Inside(failure), Errno::EROFS | Errno::EACCES | Errno::EPERM)
+            if failure.detail.contains("cannot be made") =>
+        {
+            Some(
+                "what is missing is made in the tree itself; make it there before, or mount a tmpfs above it first".into(),
+            )
         }
         (Error::Inside(failure), Errno::EAGAIN) if failure.object == "fork" => {
             Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())
@@ -127,20 +156,64 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::Inside(failure), Errno::EINVAL) if failure.step == "time namespace" && !facts.has_time_namespaces => {
             Some("this kernel has no time namespaces: they came with Linux 5.6, CONFIG_TIME_NS".into())
         }
-        (Error::Inside(failure), Errno::EMFILE) if ["mount", "root"].contains(&failure.step.as_str()) => Some(
-            "every source is held open until all are mounted: raise the hard limit of open files (ulimit -Hn, or \
-             LimitNOFILE= in a systemd unit) above the number of mounts"
+        (Error::Inside(failure), Errno::EACCES) if failure.step == "init" && failure.object == launch_init::NAME => Some(
+            "PID 1 may not execute launch's own file: where the maps leave out the caller, everybody must be allowed to \
+             (chmod a+rx), and its file system must not be mounted noexec"
                 .into(),
         ),
+        (Error::Inside(failure), errno) if failure.step == "workload" => workload_hint(failure, errno),
         (Error::Descriptor(..), Errno::EBADF) => Some("open it in the calling shell, as in: launch ... 5</a/file".into()),
         _ => None,
     }
 }
 
+fn helpers_hint(reason: &str, facts: &Facts) -> Option<String> {
+    let hint = match facts.powerless_helper {
+        _ if reason.contains("Cannot determine your user name") => {
+            "it serves only users that passwd(5) knows; a line for this uid is missing"
+        }
+        _ if reason.contains("owned by a different user") => {
+            "the caller's group must be its primary one, or login.defs(5) set GRANT_AUX_GROUP_SUBIDS"
+        }
+        _ if facts.no_new_privileges => {
+            "no_new_privs is set here, as inside of other sandboxes, and takes its privileges: start launch outside of \
+             them, or map the caller alone"
+        }
+        Some(Powerless::Unprivileged) => {
+            "it has lost its privileges; as root: chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap"
+        }
+        Some(Powerless::NoSuid) => "its file system is mounted nosuid, which takes its privileges",
+        None => return None,
+    };
+    Some(hint.into())
+}
+
+/// What is refused to the workload's process.
+fn workload_hint(failure: &Failure, errno: Errno) -> Option<String> {
+    let hint = match (failure.object.to_str()?, errno) {
+        ("user" | "groups", Errno::EINVAL) => {
+            "only mapped ids exist inside; map more of them with --map-users and --map-groups, or with --map auto"
+        }
+        ("groups", Errno::EPERM) => {
+            "with --map auto, or with --map-groups and more than one group, setgroups is allowed"
+        }
+        ("nice value", Errno::EACCES) => {
+            "it is inherited, so that launch itself can be started with it: nice -n N launch ..."
+        }
+        ("oom_score_adj", Errno::EACCES) => {
+            "it is inherited, so that launch itself can be started with it: choom -n N -- launch ..."
+        }
+        (limit, Errno::EPERM) if limit.starts_with("limit ") => {
+            "it is inherited, so that launch itself can be started with it: prlimit --NAME=SOFT:HARD launch ..."
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use launch_init::handoff::Failure;
 
     fn mount_proc_failed(errno: Errno) -> Error {
         Error::Inside(Box::new(Failure {
@@ -176,6 +249,18 @@ mod tests {
         let restricted = "kernel.apparmor_restrict_unprivileged_userns=0";
         says(&mount_proc_failed(Errno::EACCES), &apparmor, restricted);
         says(&Error::IdMap("/proc/1/uid_map".into(), Errno::EPERM), &apparmor, restricted);
+        let helper = |reason: &str| Error::IdHelper("newuidmap".into(), reason.into());
+        let caps = helper("Could not set caps");
+        says(&caps, &Facts { no_new_privileges: true, ..Facts::default() }, "no_new_privs");
+        let powerless = |why| Facts { powerless_helper: Some(why), ..Facts::default() };
+        says(&caps, &powerless(Powerless::Unprivileged), "chmod u+s");
+        says(&caps, &powerless(Powerless::NoSuid), "nosuid");
+        says(&helper("Cannot determine your user name."), &Facts::default(), "passwd(5)");
+        says(
+            &helper("Target process is owned by a different user"),
+            &Facts::default(),
+            "GRANT_AUX_GROUP_SUBIDS",
+        );
         let covered = Facts { proc_is_covered: true, ..Facts::default() };
         says(&mount_proc_failed(Errno::EPERM), &covered, "covered");
     }
@@ -183,6 +268,7 @@ mod tests {
     #[test]
     fn no_cause_is_guessed_at() {
         assert_eq!(hint(&mount_proc_failed(Errno::EPERM), &Facts::default()), None);
+        assert_eq!(hint(&Error::IdHelper("newuidmap".into(), "no".into()), &Facts::default()), None);
         assert_eq!(hint(&Error::Option("--net".into(), "x".into()), &Facts::default()), None);
     }
 }

@@ -1,28 +1,116 @@
-//! Writes the id maps of a new user namespace from outside; see user_namespaces(7).
+//! Writes the id maps of a new user namespace from outside, itself or by newuidmap(1); see user_namespaces(7).
 //!
-//! Which ids they name is plan.rs's to decide.
+//! Which ids they name, and who writes them, is plan.rs's to decide.
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ffi::CString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{AccessFlags, access};
 
 use crate::error::Error;
-use crate::plan::{IdMap, IdMaps};
+use crate::plan::{IdMap, IdMaps, Writer};
+use crate::subids::Kind;
+use crate::sys;
 
-/// Writes them for the process behind `pidfd`. The tutorial's order, with what it left out: setgroups first.
+/// Where the helpers are on every system that has them, whatever the PATH.
+const HELPERS_FOLDER: &str = "/usr/bin";
+/// How long a helper may take once the launcher was asked to end. It takes milliseconds, unless it asks a directory
+/// service that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// As much as is kept of what a helper says.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// The programs that write maps for an ordinary user, where they are needed.
+#[derive(Debug, Default)]
+pub struct Helpers {
+    users: Option<PathBuf>,
+    groups: Option<PathBuf>,
+}
+
+impl Helpers {
+    /// Looks for those that `maps` need.
+    ///
+    /// # Errors
+    /// [`Error::Ids`], of one that is missing.
+    pub fn find(maps: &IdMaps) -> Result<Self, Error> {
+        let find = |kind: Kind, writer| match writer {
+            Writer::Launcher => Ok(None),
+            Writer::Helper => helper(kind).map(Some).ok_or_else(|| {
+                let reason = format!(
+                    "not found in PATH and {HELPERS_FOLDER}; install the package uidmap (Debian, Ubuntu) or \
+                     shadow-utils (Fedora)"
+                );
+                Error::Ids(kind.helper().into(), reason)
+            }),
+        };
+        Ok(Self { users: find(Kind::Users, maps.users_by)?, groups: find(Kind::Groups, maps.groups_by)? })
+    }
+}
+
+/// The helper for such a map, if there is one.
+fn helper(kind: Kind) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([HELPERS_FOLDER.into()]);
+    folders
+        .map(|folder| folder.join(kind.helper()))
+        .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
+}
+
+/// What keeps a helper from doing what it is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Powerless {
+    /// It has neither the set-uid bit nor capabilities.
+    Unprivileged,
+    /// It lies on a file system that gives none.
+    NoSuid,
+}
+
+/// Why the helpers have no power, where that can be seen.
+pub fn powerless_helper() -> Option<Powerless> {
+    [Kind::Users, Kind::Groups].into_iter().filter_map(helper).find_map(|file| {
+        let flags = nix::sys::statvfs::statvfs(&file).ok()?.flags();
+        let mode = file.metadata().ok()?.permissions().mode();
+        let name = CString::new(file.as_os_str().as_bytes()).ok()?;
+        if mode & libc::S_ISUID == 0 && !sys::has_file_capabilities(&name) {
+            Some(Powerless::Unprivileged)
+        } else {
+            flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID).then_some(Powerless::NoSuid)
+        }
+    })
+}
+
+/// Writes them for the process behind `pidfd`. The tutorial's order, with what it left out: setgroups first. A helper
+/// runs with the signal mask `mask`.
 ///
 /// # Errors
-/// [`Error::ForeignProc`]; [`Error::IdMap`], with the file. Each is one write; the kernel takes a map whole or not at all.
-pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps) -> Result<(), Error> {
+/// [`Error::ForeignProc`]; [`Error::IdMap`], with the file; [`Error::IdHelper`]. Each is one write; the kernel takes a map
+/// whole or not at all.
+pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps, helpers: &Helpers, mask: u64) -> Result<(), Error> {
     let pid = number_in_proc(pidfd)?;
     if maps.deny_setgroups {
         write_file(pid, "setgroups", "deny")?;
     }
-    write_file(pid, "uid_map", &lines(&maps.users))?;
-    write_file(pid, "gid_map", &lines(&maps.groups))
+    let write_map = |kind: Kind, map: &[IdMap], helper: &Option<PathBuf>| match helper {
+        None => write_file(pid, kind.map_file(), &lines(map)),
+        Some(program) => {
+            log::debug!("id map: {} {pid}: {}", program.display(), lines(map).trim_end().replace('\n', ", "));
+            run(program, pid, kind, map, mask).map_err(|reason| Error::IdHelper(program.into(), reason))
+        }
+    };
+    write_map(Kind::Users, &maps.users, &helpers.users)?;
+    write_map(Kind::Groups, &maps.groups, &helpers.groups)
 }
 
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
@@ -42,7 +130,7 @@ fn lines(maps: &[IdMap]) -> String {
 
 fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
     let path = format!("/proc/{pid}/{name}");
-    log::debug!("id map: {path}: {}", content.trim_end());
+    log::debug!("id map: {path}: {}", content.trim_end().replace('\n', ", "));
     let written = std::fs::OpenOptions::new()
         .write(true)
         .open(&path)
@@ -50,4 +138,90 @@ fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
     written.map_err(|error| {
         Error::IdMap(path.into(), Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
     })
+}
+
+/// Has a helper write a map; or why it did not, in words.
+fn run(program: &Path, pid: u32, kind: Kind, map: &[IdMap], mask: u64) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.arg(pid.to_string());
+    for line in map {
+        command.args([line.inside, line.outside, line.count].map(|number| number.to_string()));
+    }
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // A Ctrl-C is the workload's, as at any moment of the launch; the terminal shall not end the helper with it.
+    command.process_group(0);
+    sys::start_with_mask(&mut command, mask);
+    let failed = |error: io::Error| match error.raw_os_error() {
+        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    let heard = listen(&mut child);
+    let status = match child.wait() {
+        Ok(status) => Some(status),
+        // Somebody else reaps here: the caller ignores SIGCHLD. It has ended all the same.
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let said = heard.map_err(failed)?;
+    let is_written =
+        || std::fs::read(format!("/proc/{pid}/{}", kind.map_file())).is_ok_and(|map| !map.is_empty());
+    if status.is_none_or(|status| status.success()) && is_written() {
+        if !said.is_empty() {
+            log::warn!("id map: {}: {said}", program.display());
+        }
+        return Ok(());
+    }
+    Err(if said.is_empty() { silent_end(status) } else { said })
+}
+
+fn silent_end(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(signal), _)) => format!("was killed by {}", launch_init::signals::name(signal)),
+        Some((None, Some(code))) if code != 0 => format!("exited with {code} and said nothing"),
+        _ => "has not written the map".into(),
+    }
+}
+
+/// What it says until it ends, in one line and without its name. The signals that ask the launcher to end are only looked
+/// at: they stay pending, for the workload.
+fn listen(child: &mut Child) -> io::Result<String> {
+    let asked = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+    let asked = launch_init::sys::signal_descriptor(asked.iter().fold(0, |set, n| set | 1_u64 << (n - 1)))?;
+    let Some(mut stderr) = child.stderr.take() else { return Ok(String::new()) };
+    let mut heard = Vec::new();
+    let mut give_up_at: Option<Instant> = None;
+    let mut buffer = [0; 512];
+    loop {
+        let mut polled = vec![PollFd::new(stderr.as_fd(), PollFlags::POLLIN)];
+        if give_up_at.is_none() {
+            polled.push(PollFd::new(asked.as_fd(), PollFlags::POLLIN));
+        }
+        let left = give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
+        match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
+            Ok(0) => {
+                // With whatever it has started. ESRCH: it has just ended.
+                let _ = launch_init::sys::kill(-(child.id() as i32), libc::SIGKILL);
+                return Ok("was still at work 2 seconds after launch was asked to end, and killed".into());
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if polled.get(1).is_some_and(|asked| asked.any() == Some(true)) {
+            give_up_at = Some(Instant::now() + PATIENCE);
+        }
+        if polled[0].any() == Some(true) {
+            match stderr.read(&mut buffer)? {
+                0 => break,
+                length if heard.len() < LONGEST_MESSAGE => heard.extend_from_slice(&buffer[..length]),
+                _ => {}
+            }
+        }
+    }
+    let heard = String::from_utf8_lossy(&heard);
+    let without_name = |line: &str| match line.split_once(": ") {
+        Some((name, rest)) if name.ends_with("idmap") => rest.trim().to_owned(),
+        _ => line.trim().to_owned(),
+    };
+    Ok(heard.lines().map(without_name).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "))
 }

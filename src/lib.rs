@@ -8,23 +8,31 @@
 pub mod cli;
 mod command;
 pub mod config;
+pub mod diff;
 mod error;
+pub mod executable;
 pub mod explain;
 pub mod hints;
 mod idmap;
+mod kept;
 pub mod plan;
+pub mod privileges;
 pub mod relay;
 pub mod sandbox;
 pub mod seccomp;
 pub mod spec;
 pub mod status;
+pub mod subids;
 #[allow(unsafe_code)]
 mod sys;
+mod text_file;
+mod tree;
+pub mod volatile;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked, check_open};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
-pub use launch_init::handoff::{Group, SignalState};
-pub use plan::{Identity, Network, Share, Tmp};
+pub use launch_init::handoff::{Account, Group, Limit, Name, SignalState};
+pub use plan::{Capabilities, IdMap, Identity, Network, Seccomp, Share, Tmp};
 pub use sandbox::Started;

@@ -5,15 +5,18 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Form, Request};
 use launch::config::{Arguments, Homes};
+use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
 use launch::{Command, Error, SignalState, explain, watch};
-use launch_init::signals;
 use launch_init::terminal::Terminal;
+use launch_init::{exit, signals};
 use log::LevelFilter;
 use nix::errno::Errno;
 
@@ -42,6 +45,7 @@ fn launch() -> Result<u8, Error> {
             Some(form) => explain(&cli, signals, form).map_err(|error| arguments.blame(error)),
             None => run(&cli, &arguments, signals),
         },
+        Request::Diff(directory) => list_changes(&directory),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -86,15 +90,29 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
 fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
     start_log(cli.verbosity());
     let plan = command(cli, signals).0.plan()?;
-    let text = match form {
+    print(&match form {
         Form::Words => explain::words(&plan),
         Form::Json => explain::json(&plan),
-    };
+    })?;
+    Ok(0)
+}
+
+/// What could not be compared is said, and makes the list one that cannot be relied on.
+fn list_changes(directory: &Path) -> Result<u8, Error> {
+    let Diff { changes, failures } = diff::diff(directory)?;
+    print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())?;
+    for (path, reason) in &failures {
+        report(&Error::Kept(path.into(), reason.clone()));
+    }
+    Ok(if failures.is_empty() { 0 } else { exit::FAILED })
+}
+
+fn print(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has read enough: `launch --explain ... | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
-        Ok(()) => Ok(0),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -111,7 +129,8 @@ fn let_go(handed_on: &[i32], relays: bool) {
     let numbers: BTreeSet<_> = handed_on.iter().filter(|fd| **fd > libc::STDERR_FILENO).collect();
     numbers.into_iter().for_each(|fd| launch_init::sys::close_inherited(*fd));
     let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
-    if let Err(errno) = launch_init::sys::let_go_of(ours) {
+    let let_go = |null: OwnedFd| launch_init::sys::let_go_of(ours, null.as_fd());
+    if let Err(errno) = launch_init::sys::open_null().and_then(let_go) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
 }

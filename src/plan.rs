@@ -10,17 +10,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use launch_init::handoff::{
-    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Overlay, Root, SignalState, Source,
-    Step, Upper, Workload,
+    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Root, SignalState,
+    Source, Step, Upper, Workload,
 };
 use launch_init::supervisor::Policy;
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::seccomp;
+use crate::subids::{self, Kind, Owner};
+use crate::volatile::{self, Fresh, Kept, Layout, Manifest, Tree};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
-const INIT_CAPABILITIES: [u32; 9] = [
+const INIT_CAPABILITIES: [u32; 10] = [
+    CAP_CHOWN,        // the terminal of the workload's user
     CAP_DAC_OVERRIDE, // mount points in directories of others
     CAP_KILL,
     CAP_SETGID, // the workload's user
@@ -247,8 +251,8 @@ pub enum Share {
     User,
 }
 
-/// Who the caller appears as inside; see user_namespaces(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who the caller appears as inside, and which other ids exist there; see user_namespaces(7).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// Uid 0 and gid 0.
     Root,
@@ -261,6 +265,16 @@ pub enum Identity {
     },
     /// The caller's own numbers.
     Keep,
+    /// Uid 0 and gid 0; from 1 on the ids that subuid(5) and subgid(5) give the caller.
+    Auto,
+    /// These maps, for which an ordinary user needs newuidmap(1) and newgidmap(1). Who does not have the caller's own id
+    /// in it has 0, which PID 1 then takes. An empty one is that of [`Self::Root`].
+    Maps {
+        /// The uid map.
+        users: Vec<IdMap>,
+        /// The gid map.
+        groups: Vec<IdMap>,
+    },
 }
 
 /// What is on /tmp.
@@ -284,6 +298,8 @@ pub struct Caller {
     pub gid: u32,
     /// Effective capabilities: bit n stands for capability n.
     pub capabilities: u64,
+    /// The ids that it may map besides its own.
+    pub subordinate_ids: subids::Files,
     /// The working directory; none where it has no name, and is simply stayed in. Or why there is none.
     pub directory: Result<Option<PathBuf>, Errno>,
     /// The environment.
@@ -292,8 +308,14 @@ pub struct Caller {
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
+    /// The kernel's version: major, minor.
+    pub kernel: (u32, u32),
+    /// The seccomp profile that was asked for, read.
+    pub seccomp: seccomp::Choice,
     /// How much is to be logged, as `log::LevelFilter` counts.
     pub log_level: u8,
+    /// What a `/` that is all writable is put together from; none without one.
+    pub tree: Option<Tree>,
 }
 
 /// What will be done.
@@ -303,10 +325,48 @@ pub struct Plan {
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,
-    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec.
-    pub init_capabilities: &'static [u32],
+    /// What is made before, for what is to be kept.
+    pub kept: Option<KeptLayers>,
+    /// What the workload will find different from what was asked for, a line each.
+    pub warnings: Vec<String>,
+    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec. Those
+    /// that the kernel does not have count for nothing.
+    pub init_capabilities: Vec<u32>,
+    /// The ids inside that init takes before its exec, where the maps leave out the caller's.
+    pub init_ids: InitIds,
     /// What init is told.
     pub init: handoff::Plan,
+}
+
+/// What a directory of `--keep` has to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLayers {
+    /// Which, and what it holds.
+    pub kept: Kept,
+    /// What it will hold.
+    pub manifest: Manifest,
+    /// What it is for.
+    pub layout: Layout,
+}
+
+/// The ids that init takes; none keeps the caller's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InitIds {
+    /// The uid inside.
+    pub user: Option<u32>,
+    /// The gid inside.
+    pub group: Option<u32>,
+    /// Whether it leaves the caller's supplementary groups, which are somebody else's then.
+    pub leaves_groups: bool,
+}
+
+/// Who writes an id map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// The launcher: its caller may map any ids, or maps nothing but its own.
+    Launcher,
+    /// newuidmap(1) or newgidmap(1).
+    Helper,
 }
 
 /// What is written for a new user namespace; see user_namespaces(7).
@@ -314,10 +374,14 @@ pub struct Plan {
 pub struct IdMaps {
     /// The uid map.
     pub users: Vec<IdMap>,
+    /// Who writes it.
+    pub users_by: Writer,
     /// The gid map.
     pub groups: Vec<IdMap>,
+    /// Who writes it.
+    pub groups_by: Writer,
     /// Whether setgroups(2) has to be given up: a caller without CAP_SETGID may not write a gid map before
-    /// (user_namespaces(7)).
+    /// (user_namespaces(7)); newgidmap(1) may.
     pub deny_setgroups: bool,
 }
 
@@ -366,20 +430,33 @@ pub fn names_of(namespaces: u64) -> String {
 /// [`Error::WorkingDirectory`].
 pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
+    let layers = layers(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
-    let maps = new_user.then(|| id_maps(options.identity, caller));
-    let init_capabilities: &[u32] = if maps.as_ref().is_some_and(|maps| !is_root_inside(maps, caller)) {
-        &INIT_CAPABILITIES
-    } else {
-        &[]
+    let maps = if new_user { Some(id_maps(&options.identity, caller)?) } else { None };
+    let (init_ids, init_capabilities) = match &maps {
+        Some(maps) => init_within(maps, caller, options.capabilities)?,
+        None => (InitIds::default(), Vec::new()),
     };
+    let capabilities = CapabilitySets {
+        allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
+        ambient: options.capabilities.add,
+    };
+    let facts = seccomp::Facts {
+        capabilities: capabilities.allowed,
+        kernel: caller.kernel,
+        // One of its own it may do with as it likes.
+        shares_terminal: options.group != Group::Session,
+    };
+    let filters = seccomp::filters(&caller.seccomp, &facts)
+        .map_err(|wrong| Error::Option("--seccomp".into(), wrong.to_string()))?;
     Ok(Plan {
         namespaces: namespaces(options),
         maps,
         init_capabilities,
+        init_ids,
         init: handoff::Plan {
             log_level: caller.log_level,
-            steps: steps(options, caller)?,
+            steps: steps(options, caller, layers.as_ref())?,
             workload: Workload {
                 command: options.command.clone(),
                 environment: environment(options, caller),
@@ -388,13 +465,10 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 group: options.group,
                 user: options.user.clone(),
                 parent_death_signal: None,
-                capabilities: Some(CapabilitySets {
-                    allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
-                    ambient: options.capabilities.add,
-                }),
+                capabilities: Some(capabilities),
                 no_new_privileges: true,
-                filters: Vec::new(),
-                limits: options.limits.clone(),
+                filters,
+                limits: limits(&options.limits),
                 oom_score: options.oom_score,
                 niceness: options.niceness,
                 umask: options.umask,
@@ -402,11 +476,54 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
             report_namespaces: options.report_namespaces,
         },
+        warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
+        kept: layers.and_then(|Layers { layout, kept }| {
+            kept.map(|(kept, manifest)| KeptLayers { kept, manifest, layout })
+        }),
     })
 }
 
-fn is_root_inside(maps: &IdMaps, caller: &Caller) -> bool {
-    maps.users.iter().any(|map| map.inside == 0 && map.outside == caller.uid)
+/// What a `/` that is all writable consists of.
+struct Layers {
+    layout: Layout,
+    kept: Option<(Kept, Manifest)>,
+}
+
+fn layers(options: &Options, caller: &Caller) -> Result<Option<Layers>, Error> {
+    let option = match options.volatile {
+        None => return Ok(None),
+        Some(Volatile::Discard) => "--volatile",
+        Some(Volatile::Keep(_)) => "--keep",
+    };
+    let Some(tree) = &caller.tree else {
+        return Err(Error::Option(option.into(), "the caller's mounts have not been read".into()));
+    };
+    let layout = volatile::assemble(tree, fresh(options));
+    let kept = match &tree.kept {
+        Some(kept) => {
+            let manifest = Manifest::of(&layout, kept)
+                .map_err(|reason| Error::Kept(kept.directory.clone().into(), reason))?;
+            Some((kept.clone(), manifest))
+        }
+        None => None,
+    };
+    Ok(Some(Layers { layout, kept }))
+}
+
+/// Where a sandbox has file systems of its own.
+pub(crate) fn fresh(options: &Options) -> Fresh {
+    Fresh { dev: options.root.is_some(), tmp: options.tmp != Tmp::Callers }
+}
+
+/// Init's own, and those that it hands on.
+fn init_capabilities(asked: Capabilities) -> Vec<u32> {
+    (0..u64::BITS).filter(|n| INIT_CAPABILITIES.contains(n) || asked.add & 1 << n != 0).collect()
+}
+
+/// The last of each resource: to raise a hard limit that was just lowered takes a right.
+fn limits(asked: &[Limit]) -> Vec<Limit> {
+    let is_last = |i: &usize| !asked[i + 1..].iter().any(|later| later.resource == asked[*i].resource);
+    (0..asked.len()).filter(is_last).map(|i| asked[i]).collect()
 }
 
 fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
@@ -439,6 +556,20 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
             return wrong(option, "is no id: they go from 0 to 4294967294");
         }
     }
+    if let Identity::Maps { users, groups } = &options.identity {
+        check_map(Kind::Users, users)?;
+        check_map(Kind::Groups, groups)?;
+    }
+    check_privileges(options)?;
+    if let Some(volatile) = &options.volatile {
+        let option = if *volatile == Volatile::Discard { "--volatile" } else { "--keep" };
+        if options.read_only {
+            return wrong(option, "makes all of / writable, and --read-only nothing: leave one out");
+        }
+        if options.root.as_ref().is_some_and(|root| root.writable) {
+            return wrong(option, "writes to layers above the --rootfs, never to it: leave :rw out");
+        }
+    }
     if options.tmp == (Tmp::Fresh { size: Some(0) }) {
         return wrong("--tmp-size", "must be more than nothing");
     }
@@ -449,6 +580,37 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
                 format!("{:?} is no name of a variable", key.display().to_string()),
             ));
         }
+    }
+    Ok(())
+}
+
+fn check_privileges(options: &Options) -> Result<(), Error> {
+    let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
+    if options.no_user_namespaces && options.share.contains(&Share::User) {
+        return wrong("--disable-userns", "would hold for the whole machine with --share user");
+    }
+    if options.no_user_namespaces && options.capabilities.add & 1 << CAP_SYS_RESOURCE != 0 {
+        return wrong(
+            "--disable-userns",
+            "could be undone with CAP_SYS_RESOURCE; --cap-add must not have it, nor ALL",
+        );
+    }
+    let account = options.user.iter();
+    let mut names = account.flat_map(|user| [&user.user].into_iter().chain(&user.group).chain(&user.groups));
+    if names.any(|name| *name == Name::Id(u32::MAX)) {
+        return wrong("--user", "4294967295 is no id: they go from 0 to 4294967294");
+    }
+    if options.limits.iter().any(|limit| limit.soft > limit.hard) {
+        return wrong("--rlimit", "a soft limit is above its hard one");
+    }
+    if options.oom_score.is_some_and(|score| !(-1000..=1000).contains(&score)) {
+        return wrong("--oom-score-adj", "goes from -1000 to 1000");
+    }
+    if options.niceness.is_some_and(|value| !(-20..=19).contains(&value)) {
+        return wrong("--nice", "goes from -20 to 19");
+    }
+    if options.umask.is_some_and(|mask| mask > 0o777) {
+        return wrong("--umask", "goes from 0 to 777");
     }
     Ok(())
 }
@@ -478,20 +640,122 @@ fn namespaces(options: &Options) -> u64 {
     KINDS.iter().filter(|(kind, _)| is_new(kind)).fold(0, |flags, (_, flag)| flags | flag)
 }
 
-fn id_maps(identity: Identity, caller: &Caller) -> IdMaps {
-    let (uid, gid) = match identity {
-        Identity::Root => (0, 0),
-        Identity::Ids { uid, gid } => (uid.unwrap_or(0), gid.unwrap_or(0)),
-        Identity::Keep => (caller.uid, caller.gid),
+fn id_maps(identity: &Identity, caller: &Caller) -> Result<IdMaps, Error> {
+    let alone = |inside, outside| vec![IdMap { inside, outside, count: 1 }];
+    let or_alone = |map: &[IdMap], own| if map.is_empty() { alone(0, own) } else { map.to_vec() };
+    let (files, owner) = (&caller.subordinate_ids, owner(caller));
+    let (users, groups) = match identity {
+        Identity::Root => (alone(0, caller.uid), alone(0, caller.gid)),
+        Identity::Ids { uid, gid } => {
+            (alone(uid.unwrap_or(0), caller.uid), alone(gid.unwrap_or(0), caller.gid))
+        }
+        Identity::Keep => (alone(caller.uid, caller.uid), alone(caller.gid, caller.gid)),
+        Identity::Auto => (
+            subids::map_all(Kind::Users, files, owner, caller.uid)?,
+            subids::map_all(Kind::Groups, files, owner, caller.gid)?,
+        ),
+        Identity::Maps { users, groups } => (or_alone(users, caller.uid), or_alone(groups, caller.gid)),
     };
-    IdMaps {
-        users: vec![IdMap { inside: uid, outside: caller.uid, count: 1 }],
-        groups: vec![IdMap { inside: gid, outside: caller.gid, count: 1 }],
-        deny_setgroups: caller.capabilities & 1 << CAP_SETGID == 0,
+    let is_alone = |map: &[IdMap], own| matches!(map, [only] if only.count == 1 && only.outside == own);
+    let writer = |map: &[IdMap], own, capability: u32| match caller.capabilities & 1 << capability {
+        0 if !is_alone(map, own) => Writer::Helper,
+        _ => Writer::Launcher,
+    };
+    let maps = IdMaps {
+        users_by: writer(&users, caller.uid, CAP_SETUID),
+        groups_by: writer(&groups, caller.gid, CAP_SETGID),
+        deny_setgroups: caller.capabilities & 1 << CAP_SETGID == 0 && is_alone(&groups, caller.gid),
+        users,
+        groups,
+    };
+    if maps.users_by == Writer::Helper {
+        subids::check(Kind::Users, files, owner, caller.uid, &maps.users)?;
     }
+    if maps.groups_by == Writer::Helper {
+        subids::check(Kind::Groups, files, owner, caller.gid, &maps.groups)?;
+    }
+    Ok(maps)
 }
 
-fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+/// Somebody who is not in /etc/passwd, but in a directory service, is whom USER names: newuidmap, which knows, has the
+/// last word. For a caller whose maps it does not write, nobody would have it.
+fn owner(caller: &Caller) -> Owner<'_> {
+    let user = || caller.environment.iter().find(|(key, _)| key == "USER")?.1.to_str();
+    let may_map_all = caller.capabilities & (1 << CAP_SETUID | 1 << CAP_SETGID) != 0;
+    let name = caller.subordinate_ids.user_name.as_deref();
+    Owner { name: name.or_else(|| user().filter(|_| !may_map_all)), uid: caller.uid }
+}
+
+/// What the kernel would refuse without a word (user_namespaces(7)): at most this many lines.
+const MOST_LINES: usize = 340;
+/// And fewer bytes than a page, the smallest of which has these.
+const PAGE: usize = 4096;
+
+fn check_map(kind: Kind, map: &[IdMap]) -> Result<(), Error> {
+    let words = |line: &IdMap| format!("{}:{}:{}", line.inside, line.outside, line.count);
+    let wrong = |line: &IdMap, reason: &str| {
+        Err(Error::Option(format!("{} {}", kind.option(), words(line)).into(), reason.into()))
+    };
+    let overlap = |a: u32, b: u32, line: &IdMap, other: &IdMap| {
+        u64::from(a) < u64::from(b) + u64::from(other.count)
+            && u64::from(b) < u64::from(a) + u64::from(line.count)
+    };
+    for (i, line) in map.iter().enumerate() {
+        if line.count == 0 {
+            return wrong(line, "a map has at least one id");
+        }
+        for (first, side) in [(line.inside, "inside"), (line.outside, "outside")] {
+            if first.checked_add(line.count).is_none() {
+                return wrong(line, &format!("the last id {side} would be more than 4294967294"));
+            }
+        }
+        for other in &map[..i] {
+            for (a, b, side) in
+                [(line.inside, other.inside, "inside"), (line.outside, other.outside, "outside")]
+            {
+                if overlap(a, b, line, other) {
+                    return wrong(line, &format!("has ids {side} that {} has too", words(other)));
+                }
+            }
+        }
+    }
+    // Each line is written as it is spelled here, and with a line feed.
+    let bytes: usize = map.iter().map(|line| words(line).len() + 1).sum();
+    if map.len() > MOST_LINES || bytes >= PAGE {
+        let reason = format!(
+            "{} lines of {bytes} bytes are more than the {MOST_LINES} lines, or {} bytes, that the kernel takes",
+            map.len(),
+            PAGE - 1
+        );
+        return Err(Error::Option(kind.option().into(), reason));
+    }
+    Ok(())
+}
+
+/// Who init is inside: whom the map makes of the caller, or else root. And the capabilities that it must keep.
+fn init_within(maps: &IdMaps, caller: &Caller, asked: Capabilities) -> Result<(InitIds, Vec<u32>), Error> {
+    let is_mapped = |map: &[IdMap], own: u32| {
+        map.iter()
+            .find(|line| (line.outside..line.outside + line.count).contains(&own))
+            .map(|line| line.inside + (own - line.outside))
+    };
+    let taken = |kind: Kind, map: &[IdMap], own| match is_mapped(map, own) {
+        Some(_) => Ok(None),
+        None if map.iter().any(|line| line.inside == 0) => Ok(Some(0)),
+        None => Err(Error::Option(
+            kind.option().into(),
+            format!("PID 1 would be nobody: map 0 inside, or your own id ({own}) outside"),
+        )),
+    };
+    let user = taken(Kind::Users, &maps.users, caller.uid)?;
+    let group = taken(Kind::Groups, &maps.groups, caller.gid)?;
+    let is_changed = user.is_some() || group.is_some();
+    let uid = user.or_else(|| is_mapped(&maps.users, caller.uid));
+    let capabilities = if uid == Some(0) { Vec::new() } else { init_capabilities(asked) };
+    Ok((InitIds { user, group, leaves_groups: is_changed && !maps.deny_setgroups }, capabilities))
+}
+
+fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::with_capacity(8);
     if !options.share.contains(&Share::Uts) {
         steps.push(Step::HostName(options.host_name.clone().unwrap_or_else(|| "container".into())));
@@ -507,7 +771,7 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
     if options.no_user_namespaces {
         steps.push(Step::NoUserNamespaces);
     }
-    steps.extend(files(options, caller)?);
+    steps.extend(files(options, caller, layers)?);
     if options.group == Group::Session {
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
@@ -517,10 +781,12 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
 }
 
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
-fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     let mut rest = options.files.iter();
-    if let Some(root) = &options.root {
+    if let Some(Layers { layout, kept }) = layers {
+        steps.extend(volatile::steps(layout, kept.as_ref().map(|(kept, manifest)| (kept, manifest))));
+    } else if let Some(root) = &options.root {
         let path = absolute(root.path.as_os_str(), caller)?;
         steps.push(Step::Root(Root::Directory { path, writable: root.writable }));
     } else if let Some(root) = options.files.first().and_then(root_of) {
@@ -533,7 +799,8 @@ fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
         }));
         rest.next();
     }
-    let is_new = !steps.is_empty();
+    // What is on layers above the caller's `/` is the caller's still.
+    let is_new = if layers.is_some() { options.root.is_some() } else { !steps.is_empty() };
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
@@ -626,6 +893,7 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
 fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Error> {
     let absolute = |path: OsString| absolute(&path, caller);
     Ok(Overlay {
+        optional: overlay.optional,
         lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
         upper: match overlay.upper {
             Upper::Kept { upper, work } => Upper::Kept { upper: absolute(upper)?, work: absolute(work)? },
@@ -680,13 +948,17 @@ mod tests {
             uid: 1000,
             gid: 100,
             capabilities: 0,
+            subordinate_ids: subids::Files::default(),
             directory: Ok(Some("/home/me".into())),
             environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
                 .map(|(key, value)| (key.into(), value.into()))
                 .into(),
             terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
+            kernel: (6, 1),
+            seccomp: seccomp::Choice::Default,
             log_level: 0,
+            tree: None,
         }
     }
 
@@ -748,6 +1020,164 @@ mod tests {
         assert!(kept(Identity::Root).is_empty());
         assert!(kept(Identity::Ids { uid: None, gid: Some(7) }).is_empty());
         assert_eq!(kept(Identity::Keep), INIT_CAPABILITIES);
+        let asked = Capabilities { add: 1 << CAP_SETFCAP | 1 << CAP_KILL, drop: u64::MAX };
+        let with = Options { identity: Identity::Keep, capabilities: asked, ..options() };
+        let expected: Vec<_> = INIT_CAPABILITIES.into_iter().chain([CAP_SETFCAP]).collect();
+        assert_eq!(plan(&with, &caller()).unwrap().init_capabilities, expected);
+    }
+
+    #[test]
+    fn what_is_added_is_had_even_if_it_is_dropped_too() {
+        let sets = |add, drop| {
+            let options = Options { capabilities: Capabilities { add, drop }, ..options() };
+            plan(&options, &caller()).unwrap().init.workload.capabilities.unwrap()
+        };
+        let own = |allowed, ambient| CapabilitySets { allowed, ambient };
+        assert_eq!(sets(0, 0), own(DEFAULT_CAPABILITIES, 0));
+        assert_eq!(sets(0, 1 << CAP_CHOWN), own(DEFAULT_CAPABILITIES & !1, 0));
+        assert_eq!(sets(0, u64::MAX), own(0, 0));
+        assert_eq!(sets(1 << CAP_SYS_ADMIN, u64::MAX), own(1 << CAP_SYS_ADMIN, 1 << CAP_SYS_ADMIN));
+        assert_eq!(sets(1, 1), own(DEFAULT_CAPABILITIES, 1));
+        assert_eq!(sets(u64::MAX, 1), own(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn user_namespaces_are_forbidden_only_where_that_reaches_nobody_else_and_cannot_be_undone() {
+        let none = Options { no_user_namespaces: true, ..options() };
+        assert!(plan(&none, &caller()).unwrap().init.steps.contains(&Step::NoUserNamespaces));
+        let shared = Options { share: vec![Share::User], ..none.clone() };
+        assert!(refused(&shared, &root()).contains("the whole machine"));
+        for add in [1 << CAP_SYS_RESOURCE, u64::MAX] {
+            let undone = Options { capabilities: Capabilities { add, drop: 0 }, ..none.clone() };
+            assert!(refused(&undone, &root()).contains("CAP_SYS_RESOURCE"));
+        }
+    }
+
+    #[test]
+    fn privileges_out_of_range_are_refused_and_the_last_limit_counts() {
+        let user = |user, group, groups| Options { user: Some(Account { user, group, groups }), ..options() };
+        let (own, none) = (Name::Id(1), Name::Id(u32::MAX));
+        let limit = |soft, hard| Limit { resource: 7, soft, hard };
+        for wrong in [
+            user(none.clone(), None, vec![]),
+            user(own.clone(), Some(none.clone()), vec![]),
+            user(own.clone(), Some(own.clone()), vec![own, none]),
+            Options { limits: vec![limit(2, 1)], ..options() },
+            Options { oom_score: Some(1001), ..options() },
+            Options { niceness: Some(-21), ..options() },
+            Options { umask: Some(0o1000), ..options() },
+        ] {
+            assert!(plan(&wrong, &root()).is_err(), "{wrong:?}");
+        }
+        let twice = Options {
+            limits: vec![limit(1, 1), Limit { resource: 4, ..limit(3, 3) }, limit(2, 2)],
+            ..options()
+        };
+        let limits = plan(&twice, &caller()).unwrap().init.workload.limits;
+        assert_eq!(limits, [Limit { resource: 4, ..limit(3, 3) }, limit(2, 2)]);
+    }
+
+    fn line(inside: u32, outside: u32, count: u32) -> IdMap {
+        IdMap { inside, outside, count }
+    }
+
+    fn mapped(users: &[IdMap], groups: &[IdMap]) -> Options {
+        Options { identity: Identity::Maps { users: users.into(), groups: groups.into() }, ..options() }
+    }
+
+    /// One with subordinate ids.
+    fn trusted() -> Caller {
+        let text = || Ok("me:100000:65536\n".into());
+        let subordinate_ids = subids::Files {
+            user_name: Some("me".into()),
+            users: text(),
+            groups: text(),
+            ..subids::Files::default()
+        };
+        Caller { subordinate_ids, ..caller() }
+    }
+
+    #[test]
+    fn maps_of_more_than_the_caller_are_written_by_helpers_but_for_root() {
+        let maps = |options: &Options, caller: &Caller| plan(options, caller).unwrap().maps.unwrap();
+        let auto = Options { identity: Identity::Auto, ..options() };
+        let by_user = maps(&auto, &trusted());
+        assert_eq!(by_user.users, [line(0, 1000, 1), line(1, 100000, 65536)]);
+        assert_eq!(by_user.groups, [line(0, 100, 1), line(1, 100000, 65536)]);
+        assert_eq!((by_user.users_by, by_user.groups_by), (Writer::Helper, Writer::Helper));
+        assert!(!by_user.deny_setgroups);
+        let users_only = mapped(&[line(0, 100000, 65536)], &[]);
+        let by_user = maps(&users_only, &trusted());
+        assert_eq!((by_user.users_by, by_user.groups_by), (Writer::Helper, Writer::Launcher));
+        assert_eq!((by_user.groups.as_slice(), by_user.deny_setgroups), (&[line(0, 100, 1)][..], true));
+        let by_root = maps(&mapped(&[line(0, 5, 10)], &[line(0, 7, 10)]), &root());
+        assert_eq!((by_root.users_by, by_root.groups_by), (Writer::Launcher, Writer::Launcher));
+        assert!(!by_root.deny_setgroups);
+    }
+
+    #[test]
+    fn init_is_whom_the_map_makes_of_the_caller_or_else_root() {
+        let init = |users: &[IdMap], groups: &[IdMap]| {
+            let plan = plan(&mapped(users, groups), &root()).unwrap();
+            let InitIds { user, group, leaves_groups } = plan.init_ids;
+            ((user, group, leaves_groups), plan.init_capabilities.is_empty())
+        };
+        let far = line(0, 100000, 65536);
+        assert_eq!(init(&[far], &[far]), ((Some(0), Some(0), true), true));
+        assert_eq!(init(&[far], &[]), ((Some(0), None, true), true));
+        assert_eq!(init(&[line(70000, 0, 1), far], &[]), ((None, None, false), false));
+        assert_eq!(init(&[], &[far]), ((None, Some(0), true), true));
+        assert!(
+            refused(&mapped(&[line(1, 100000, 5)], &[]), &root())
+                .starts_with("command line: --map-users: PID 1 would be nobody")
+        );
+        assert!(refused(&mapped(&[], &[line(1, 100000, 5)]), &root()).contains("--map-groups: PID 1"));
+        let denied = plan(&mapped(&[line(0, 100000, 5)], &[]), &trusted()).unwrap();
+        assert!(!denied.init_ids.leaves_groups);
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_of_a_map_is_named() {
+        let refused = |users: &[IdMap]| refused(&mapped(users, &[]), &root());
+        let last = u32::MAX - 1;
+        assert!(
+            plan(&mapped(&[line(0, 0, u32::MAX)], &[line(last, last, 1), line(0, 0, 1)]), &root()).is_ok()
+        );
+        assert_eq!(refused(&[line(0, 0, 0)]), "command line: --map-users 0:0:0: a map has at least one id");
+        assert_eq!(
+            refused(&[line(last, 0, 2)]),
+            "command line: --map-users 4294967294:0:2: the last id inside would be more than 4294967294"
+        );
+        assert!(refused(&[line(0, last, 2)]).contains("the last id outside"));
+        assert_eq!(
+            refused(&[line(0, 0, 10), line(9, 20, 1)]),
+            "command line: --map-users 9:20:1: has ids inside that 0:0:10 has too"
+        );
+        assert!(refused(&[line(10, 5, 10), line(0, 0, 6)]).contains("has ids outside that 10:5:10 has too"));
+        let short: Vec<_> = (0..341).map(|i| line(i, i, 1)).collect();
+        assert!(plan(&mapped(&short[..340], &[]), &root()).is_ok());
+        assert!(refused(&short).starts_with("command line: --map-users: 341 lines of"));
+        let long: Vec<_> =
+            (0..200).map(|i| line(1_000_000_000 + i, i, 1)).chain([line(0, 1000, 1)]).collect();
+        assert!(plan(&mapped(&long, &[]), &root()).is_ok());
+        let longer: Vec<_> = (0..200)
+            .map(|i| line(1_000_000_000 + i, 2_000_000_000 + i, 1))
+            .chain([line(0, 1000, 1)])
+            .collect();
+        assert!(refused(&longer).contains("4095 bytes"));
+    }
+
+    #[test]
+    fn a_user_of_no_passwd_file_is_known_by_user_unless_nothing_would_check_that() {
+        let nameless = |capabilities| {
+            let mut caller = Caller { capabilities, ..trusted() };
+            caller.subordinate_ids.user_name = None;
+            caller.environment.push(("USER".into(), "me".into()));
+            caller
+        };
+        let auto = Options { identity: Identity::Auto, ..options() };
+        assert!(plan(&auto, &nameless(0)).is_ok());
+        assert!(refused(&auto, &nameless(u64::MAX)).contains("gives 1000 no ids"));
     }
 
     #[test]

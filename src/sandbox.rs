@@ -5,14 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use launch_init::exit::{self, Outcome};
 use launch_init::handoff::{self, Failure, Report, body_length, first_body};
 use launch_init::signals::{self, Received};
-use launch_init::sys::{CStringArray, adopt_descriptor, signal_process};
+use launch_init::sys::{CStringArray, adopt_descriptor, duplicate, signal_process};
 use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -23,14 +23,17 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::executable::Executable;
+use crate::idmap::{self, Helpers};
+use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
-use crate::{idmap, sys};
+use crate::sys;
 
 /// What a launch needs besides its plan.
 #[derive(Debug)]
 pub struct Resources {
     /// The file that becomes init.
-    pub init: OwnedFd,
+    pub init: Executable,
     /// Its stdin, stdout and stderr, where they are not the caller's.
     pub stdio: [Option<OwnedFd>; 3],
 }
@@ -73,19 +76,22 @@ pub struct Sandbox {
     failure: Option<Failure>,
     started: bool,
     reaped: bool,
+    /// What nobody else may use until all inside has ended.
+    held: Option<Lock>,
 }
 
 impl Sandbox {
     /// Clones init and writes its id maps. It waits until [`Self::release`].
     ///
     /// # Errors
-    /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::Inside`],
-    /// [`Error::InitDied`]; nothing is left behind.
+    /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::IdHelper`],
+    /// [`Error::Inside`], [`Error::InitDied`]; nothing is left behind.
     pub fn start(plan: &Plan, resources: &Resources) -> Result<Self, Error> {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, resources, &theirs);
+        let cloned = clone(plan, &resources.init, &resources.stdio, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -100,11 +106,19 @@ impl Sandbox {
             failure: None,
             started: false,
             reaped: false,
+            held: None,
         };
         if let Some(maps) = &plan.maps {
-            idmap::write(sandbox.pidfd(), maps).map_err(|error| sandbox.what_init_says_or(error))?;
+            let mask = plan.init.workload.signals.mask;
+            idmap::write(sandbox.pidfd(), maps, &helpers, mask)
+                .map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
+    }
+
+    /// Keeps what the sandbox uses reserved as long as it lives.
+    pub(crate) fn hold(&mut self, lock: Option<Lock>) {
+        self.held = lock;
     }
 
     /// Hands the plan over. Whether the workload runs comes as an event.
@@ -270,10 +284,15 @@ fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// The same, with a number above 2.
 pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { sys::duplicate(fd.as_raw_fd()) }
+    if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+fn clone(
+    plan: &Plan,
+    file: &Executable,
+    stdio: &[Option<OwnedFd>; 3],
+    channel: &OwnedFd,
+) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
@@ -281,21 +300,24 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
     // Init needs no environment; the workload's is in the plan.
     let environment = CStringArray::new(Vec::new());
     let keep = plan.init.descriptors();
-    let stdio = [0, 1, 2].map(|n: usize| resources.stdio[n].as_ref().map(AsRawFd::as_raw_fd));
-    let mut open: Vec<RawFd> = [resources.init.as_raw_fd(), channel.as_raw_fd()].into();
+    let stdio = [0, 1, 2].map(|n: usize| stdio[n].as_ref().map(AsRawFd::as_raw_fd));
+    let mut open: Vec<RawFd> = [file.file().as_raw_fd(), channel.as_raw_fd()].into();
     open.extend(stdio.iter().flatten());
     open.extend(&keep);
     open.sort_unstable();
-    let failed = Failure {
-        code: exit::FAILED,
-        step: "init".into(),
-        object: OsString::from(NAME),
-        detail: String::new(),
-        errno: 0,
+    let failed = |object: &str| {
+        let failure = Failure {
+            code: exit::FAILED,
+            step: "init".into(),
+            object: object.into(),
+            detail: String::new(),
+            errno: 0,
+        };
+        Report::Failed(failure).encode().map_err(Error::Report)
     };
-    let mut failure = Report::Failed(failed).encode().map_err(Error::Report)?;
+    let (mut failure, mut ids_failure) = (failed(NAME)?, failed("ids")?);
     let image = sys::InitImage {
-        file: resources.init.as_fd(),
+        file,
         arguments: &arguments,
         environment: &environment,
         stdio,
@@ -303,8 +325,10 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
         open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep: &keep,
-        ambient: plan.init_capabilities,
+        ambient: &plan.init_capabilities,
+        ids: plan.init_ids,
         failure: &mut failure,
+        ids_failure: &mut ids_failure,
     };
     sys::clone_init(plan.namespaces, image).map_err(|errno| Error::Clone(names_of(plan.namespaces), errno))
 }

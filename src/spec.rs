@@ -10,7 +10,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use launch_init::handoff::{FileSystem, Overlay, Source, Step, Upper};
-use launch_init::parse::{descriptor, number};
+use launch_init::parse::{descriptor, id, number};
+
+use crate::plan::IdMap;
 
 /// What `--tmpfs` makes without a mode.
 const TMPFS_MODE: u32 = 0o755;
@@ -34,6 +36,23 @@ pub fn bind(text: &OsStr, read_only: bool, devices: bool, optional: bool) -> Res
         what: FileSystem::Bind { source: Source::Path(source), read_only, devices, optional },
         at,
     })
+}
+
+/// A value of `--map-users` and `--map-groups`, `IN:OUT:COUNT`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn id_map(text: &str) -> Result<IdMap, String> {
+    let fields: Vec<_> = text.split(':').collect();
+    let [inside, outside, count] = fields[..] else {
+        return Err(format!("{text:?}: say IN:OUT:COUNT, as in 0:100000:65536"));
+    };
+    let count = number(count)
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| *count > 0)
+        .ok_or_else(|| format!("{text:?}: {count:?} is no count of ids: they go from 1 to 4294967295"))?;
+    let id = |field| id(field).map_err(|reason| format!("{text:?}: {reason}"));
+    Ok(IdMap { inside: id(inside)?, outside: id(outside)?, count })
 }
 
 /// A value of `--bind-fd`, `FD:DEST`.
@@ -117,7 +136,7 @@ pub fn overlay(text: &OsStr, discards: bool) -> Result<Step, String> {
         (Some(upper), Some(work)) => Upper::Kept { upper, work },
         _ => return Err("upper= and work= go together: two directories of one file system".into()),
     };
-    Ok(Step::Mount { what: FileSystem::Overlay(Overlay { lower, upper }), at })
+    Ok(Step::Mount { what: FileSystem::Overlay(Overlay { lower, optional: false, upper }), at })
 }
 
 /// A value of `--symlink`, `TARGET:DEST`.
@@ -250,6 +269,31 @@ fn parts(text: &OsStr, separators: &[u8]) -> Result<Vec<OsString>, String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn id_maps_are_three_numbers() {
+        assert_eq!(id_map("0:100000:65536"), Ok(IdMap { inside: 0, outside: 100000, count: 65536 }));
+        assert!(id_map("4294967294:0:4294967295").is_ok());
+        for text in [
+            "",
+            "0",
+            "0:1",
+            "0:1:2:3",
+            "0:1:0",
+            "0:1:4294967296",
+            "4294967295:0:1",
+            "0:4294967295:1",
+            "0x0:0:1",
+            "+0:0:1",
+            " 0:0:1",
+            "0:0:+1",
+            "-1:0:1",
+            "a:0:1",
+            "0::1",
+        ] {
+            assert!(id_map(text).is_err(), "{text:?}");
+        }
+    }
+
     fn mounted(step: Result<Step, String>) -> (FileSystem, OsString) {
         match step {
             Ok(Step::Mount { what, at }) => (what, at),
@@ -317,12 +361,16 @@ mod tests {
     fn an_overlay_has_its_layers_in_their_order() {
         let layers = Overlay {
             lower: vec![os(b"/a,b"), os(b"/c")],
+            optional: false,
             upper: Upper::Kept { upper: os(b"/u"), work: os(b"/w") },
         };
         let text = "/o:lower=/a\\,b:lower=/c,upper=/u,work=/w";
         assert_eq!(mounted(overlay(OsStr::new(text), false)), (FileSystem::Overlay(layers), os(b"/o")));
         let (what, _) = mounted(overlay(OsStr::new("/o:lower=/a"), true));
-        assert_eq!(what, FileSystem::Overlay(Overlay { lower: vec![os(b"/a")], upper: Upper::Discarded }));
+        assert_eq!(
+            what,
+            FileSystem::Overlay(Overlay { lower: vec![os(b"/a")], optional: false, upper: Upper::Discarded })
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::sandbox::Started;
-use crate::sys;
+use launch_init::sys::duplicate;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -48,7 +48,7 @@ impl StatusLines {
     /// # Errors
     /// [`Error::Descriptor`]: it is not open.
     pub fn to(fd: Option<i32>) -> Result<Self, Error> {
-        let copy = |fd| sys::duplicate(fd).map_err(|errno| Error::Descriptor(fd, errno));
+        let copy = |fd| duplicate(fd).map_err(|errno| Error::Descriptor(fd, errno));
         Ok(Self(fd.map(copy).transpose()?.map(File::from)))
     }
 

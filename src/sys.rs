@@ -1,24 +1,19 @@
 //! The system calls that nix has no safe form of; the only `unsafe` in this crate. launch-init has the rest.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use launch_init::sys::{
     CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
+    set_signal_mask,
 };
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.
-///
-/// # Errors
-/// EBADF: `fd` is not open. EMFILE.
-pub fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: fcntl takes any number and answers EBADF where nothing is open.
-    let new = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
-    // SAFETY: the kernel just made it, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
-}
+use crate::executable::Executable;
+use crate::plan::InitIds;
 
 /// Whether descriptor `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
@@ -31,7 +26,7 @@ pub fn is_open(fd: RawFd) -> bool {
 #[derive(Debug)]
 pub struct InitImage<'a> {
     /// The file to execute.
-    pub file: BorrowedFd<'a>,
+    pub file: &'a Executable,
     /// Its arguments.
     pub arguments: &'a CStringArray,
     /// Its environment.
@@ -48,8 +43,12 @@ pub struct InitImage<'a> {
     pub keep: &'a [RawFd],
     /// The capabilities that survive the exec; empty keeps what the exec gives.
     pub ambient: &'a [u32],
+    /// The ids inside that it takes when the maps are written.
+    pub ids: InitIds,
     /// A frame for the channel that says that this failed, but for its last four bytes, the errno.
     pub failure: &'a mut [u8],
+    /// The same for the ids.
+    pub ids_failure: &'a mut [u8],
 }
 
 /// Clones a child into new namespaces (`flags` as for clone3(2)), which becomes `image`; returns its pid and pidfd.
@@ -75,18 +74,24 @@ pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Er
 }
 
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
-fn become_init(image: InitImage<'_>) -> ! {
+fn become_init(mut image: InitImage<'_>) -> ! {
     let prepared = leave_group(image.leaves_group)
         .and_then(|()| prepare_descriptors(&image))
         .and_then(|()| keep_capabilities(image.ambient))
-        .and_then(|()| wait_for_plan(image.channel));
+        .and_then(|()| image.file.protected())
+        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected))
+        .and_then(|protected| {
+            let failure = &mut image.ids_failure;
+            take_ids(image.ids).inspect_err(|_| image.failure = std::mem::take(failure)).map(|()| protected)
+        });
     let errno = match prepared {
-        Ok(()) => {
+        Ok(protected) => {
+            let file = protected.as_ref().map_or(image.file.file(), AsFd::as_fd);
             // SAFETY: an open descriptor, an empty path and two null-terminated arrays of C strings that the
             // caller keeps alive.
             unsafe {
                 libc::execveat(
-                    image.file.as_raw_fd(),
+                    file.as_raw_fd(),
                     c"".as_ptr(),
                     image.arguments.as_ptr().cast(),
                     image.environment.as_ptr().cast(),
@@ -155,6 +160,39 @@ fn wait_for_plan(channel: RawFd) -> Result<(), Errno> {
     }
 }
 
+/// The groups first, while there is still the right to. Without the C library's functions of these names: they would have
+/// the parent's other threads, which the child has not got, do the same (nptl(7)).
+fn take_ids(ids: InitIds) -> Result<(), Errno> {
+    if ids.leaves_groups {
+        // SAFETY: no groups are read where there are none.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) })?;
+    }
+    if let Some(gid) = ids.group {
+        // SAFETY: takes three numbers.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    }
+    if let Some(uid) = ids.user {
+        // SAFETY: takes three numbers.
+        Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    }
+    Ok(())
+}
+
+/// Has the process that `command` starts get this signal mask instead of the launcher's, in which all is blocked.
+pub fn start_with_mask(command: &mut Command, mask: u64) {
+    let set_mask = move || set_signal_mask(mask).map(drop).map_err(std::io::Error::from);
+    // SAFETY: one system call on a number that the closure owns, which is async-signal-safe and allocates nothing.
+    unsafe { command.pre_exec(set_mask) };
+}
+
+/// Whether an executable has capabilities of its own; see capabilities(7), "File capabilities".
+pub fn has_file_capabilities(path: &CStr) -> bool {
+    // SAFETY: two C strings; a null buffer of no size only asks for the size.
+    let size =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    size > 0
+}
+
 /// An exec takes the capabilities of everybody who is not root inside; the ambient ones stay. See capabilities(7).
 fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     if ambient.is_empty() {
@@ -162,8 +200,12 @@ fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     }
     let wanted = ambient.iter().fold(0, |set, capability| set | 1_u64 << capability);
     let sets = capabilities()?;
-    set_capabilities(Capabilities { inheritable: wanted & sets.permitted, ..sets })?;
-    ambient.iter().try_for_each(|capability| raise_ambient(*capability))
+    let available = wanted & sets.permitted;
+    set_capabilities(Capabilities { inheritable: available, ..sets })?;
+    ambient
+        .iter()
+        .filter(|capability| available & 1 << **capability != 0)
+        .try_for_each(|capability| raise_ambient(*capability))
 }
 
 /// Waits for the end of the child behind `pidfd` and reaps it; returns its raw wait status, as waitpid(2) does. See

@@ -123,8 +123,8 @@ fn a_file_that_cannot_be_read_is_named() {
             (".", "Is a directory"),
             ("fifo", "is no regular file"),
             ("/dev/null", "is no regular file"),
-            ("long.toml", "has more than 1 MiB, the most that a file of options may have"),
-            ("bytes.toml", "line 2: is not UTF-8, as TOML has to be"),
+            ("long.toml", "has more than 1 MiB, the most that it may have"),
+            ("bytes.toml", "line 2: is not UTF-8"),
         ] {
             let said = failure(folder.path(), caller, &["--config", file]);
             assert_eq!(said, format!("launch: config: {file}: {reason}"));

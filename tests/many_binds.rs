@@ -77,8 +77,7 @@ fn a_hard_limit_of_open_files_is_named_with_what_to_do() {
             assert!(error.starts_with(start) && error.ends_with(": Too many open files"), "{error}");
             assert_eq!(
                 hint,
-                "launch: hint: every source is held open until all are mounted: raise the hard limit of open files \
-                 (ulimit -Hn, or LimitNOFILE= in a systemd unit) above the number of mounts"
+                "launch: hint: every source is held open until all is mounted; raise the limit of open files: ulimit -Hn"
             );
         }
     }

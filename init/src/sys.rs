@@ -5,7 +5,7 @@
 //! real-time signals, and a PID 1 has to see and forward those too.
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -338,7 +338,8 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<
 /// Installs a seccomp filter for this process and all that it starts. See seccomp(2).
 ///
 /// # Errors
-/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters.
+/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters, or this
+/// is none.
 pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
@@ -346,6 +347,28 @@ pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     Errno::result(result).map(drop)
+}
+
+/// Sets a resource limit of this process. See setrlimit(2); `u64::MAX` is none.
+///
+/// # Errors
+/// EPERM: a hard limit is raised by somebody without CAP_SYS_RESOURCE in the machine's own user namespace, or more
+/// files than fs.nr_open. EINVAL: there is no such resource, or `soft` is above `hard`.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: pid 0 is this process; the kernel reads one live rlimit64 and, for null, writes none.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) };
+    Errno::result(result).map(drop)
+}
+
+/// Sets the nice value of this process, -20 to 19. See setpriority(2).
+///
+/// # Errors
+/// EACCES: it is lowered by somebody who has neither CAP_SYS_NICE in the machine's own user namespace nor RLIMIT_NICE.
+pub fn set_niceness(value: c_int) -> Result<(), Errno> {
+    // SAFETY: takes three numbers; id 0 is this process.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) }).map(drop)
 }
 
 /// How much memory is taken by what was sent through a socket and not read yet, in bytes. See unix(7), SIOCOUTQ.
@@ -370,24 +393,25 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Opens /dev/null on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
-pub fn let_go_of(standard: &[RawFd]) -> Result<(), Errno> {
-    // SAFETY: the path is a C string; the descriptor is closed below unless it is one of the three.
-    let opened = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) });
-    let null = match opened {
-        Ok(null) => null,
-        // A root without /dev: a pipe whose other end is closed has nothing to read and takes nothing either.
-        Err(_) => nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?.0.into_raw_fd(),
-    };
-    for fd in standard {
+/// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
+    nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())
+        .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
+}
+
+/// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
+///
+/// # Errors
+/// None that the kernel documents for open descriptors.
+pub fn let_go_of(standard: &[RawFd], null: BorrowedFd<'_>) -> Result<(), Errno> {
+    standard.iter().try_for_each(|fd| {
         // SAFETY: replaces a standard descriptor, which std's handle names by number and does not own.
-        Errno::result(unsafe { libc::dup2(null, *fd) })?;
-    }
-    if null > libc::STDERR_FILENO {
-        // SAFETY: opened above, and nobody else knows of it.
-        unsafe { libc::close(null) };
-    }
-    Ok(())
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), *fd) }).map(drop)
+    })
 }
 
 /// Replaces this program; returns only when that failed. See execve(2).
@@ -429,7 +453,7 @@ pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
 }
 
 /// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
-pub fn set_process_name(name: &std::ffi::CStr) -> Result<(), Errno> {
+pub fn set_process_name(name: &CStr) -> Result<(), Errno> {
     // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
 }
@@ -498,6 +522,15 @@ pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
 /// EPERM: without CAP_SETPCAP.
 pub fn forbid_capability(capability: u32) -> Result<(), Errno> {
     prctl(libc::PR_CAPBSET_DROP, capability.into())
+}
+
+/// Whether a capability is in the bounding set. See prctl(2), PR_CAPBSET_READ.
+///
+/// # Errors
+/// EINVAL: the kernel has no capability of this number.
+pub fn may_have_capability(capability: u32) -> Result<bool, Errno> {
+    // SAFETY: PR_CAPBSET_READ takes a number, and no more.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(capability)) }).map(|is| is == 1)
 }
 
 /// Sets the interface called `lo` up in this network namespace. See netdevice(7), SIOCSIFFLAGS.

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use libc;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -88,7 +87,22 @@ fn open_for(step: &Step) -> Result<Opened, Problem> {
         Step::Mount { what: FileSystem::File { descriptor }, .. } => {
             sys::duplicate(*descriptor).map(Opened::Content).map_err(Problem::about(descriptor))
         }
+        Step::Copy { source, .. } => open_file(source),
         _ => Ok(Opened::Nothing),
+    }
+}
+
+/// Without waiting for whoever would write to a FIFO that has taken its place.
+fn open_file(path: &OsStr) -> Result<Opened, Problem> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(Opened::Missing),
+        file => file.map_err(Problem::about(format_args!("source {}", path.display())))?,
+    };
+    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG {
+        Ok(Opened::Content(file))
+    } else {
+        Err(Problem::new(format!("source {}: is no regular file", path.display())))
     }
 }
 
@@ -125,8 +139,12 @@ fn open_layers(overlay: &Overlay) -> Result<Opened, Problem> {
         open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(Problem::about(format_args!("layer {}", path.display())))
     };
+    let lower: Result<Vec<_>, Problem> = overlay.lower.iter().map(|path| open_directory(path)).collect();
+    if overlay.optional && lower.as_ref().is_err_and(|problem| problem.errno == Errno::ENOENT) {
+        return Ok(Opened::Missing);
+    }
     Ok(Opened::Layers {
-        lower: overlay.lower.iter().map(|path| open_directory(path)).collect::<Result<_, _>>()?,
+        lower: lower?,
         upper: match &overlay.upper {
             Upper::Kept { upper, work } => Some((open_directory(upper)?, open_directory(work)?)),
             Upper::None | Upper::Discarded => None,
@@ -141,7 +159,7 @@ pub(super) fn overlay(
     kind: &Upper,
     staging: &mut Staging,
 ) -> Result<OwnedFd, Problem> {
-    match (kind, upper) {
+    let mounted = match (kind, upper) {
         (Upper::Discarded, _) => {
             // Its root's mode and owner are what the overlay's root has.
             let top = lower.first().map(fstat).transpose()?;
@@ -158,7 +176,18 @@ pub(super) fn overlay(
             filesystems::overlay(&Layers { lower: &both, upper: None })
         }
         (_, None) => filesystems::overlay(&Layers { lower, upper: None }),
-    }
+    };
+    mounted.map_err(|problem| match problem {
+        // clone_private_mount in fs/namespace.c, and ovl_make_workdir in fs/overlayfs/super.c say no more.
+        Problem { errno: Errno::EINVAL, detail } if detail.is_empty() => Problem {
+            errno: Errno::EINVAL,
+            detail:
+                "overlayfs does not take these layers: one has something mounted below it, or upper and work \
+                     are not on one file system that can be written to"
+                    .into(),
+        },
+        problem => problem,
+    })
 }
 
 /// The kernel makes an overlay whose work directory it cannot use a read-only one, and says so in its log alone

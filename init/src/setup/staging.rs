@@ -134,7 +134,7 @@ impl Staging {
 }
 
 /// A pipe gives its end of file when everybody has closed it.
-fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
+pub(super) fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
     let mut buffer = [0; 16 << 10];
     loop {
         match from.read(&mut buffer) {
@@ -143,6 +143,6 @@ fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO)))?;
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
     }
 }
