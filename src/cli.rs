@@ -11,12 +11,15 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use launch_init::handoff::{FileSystem, Group, Step};
-use launch_init::parse::{descriptor, duration, id, variable};
+use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
+use launch_init::parse::{account, descriptor, duration, id, variable};
 
 use crate::config::Files;
 use crate::error::Error;
-use crate::plan::{IdMap, Identity, Network, Options, Proc, RootDirectory, Share, Tmp, Volatile};
+use crate::plan::{
+    Capabilities, IdMap, Identity, Network, Options, Proc, RootDirectory, Seccomp, Share, Tmp, Volatile,
+};
+use crate::privileges;
 use crate::spec::{self, size};
 
 /// Run a command in Linux namespaces of its own, under a real PID 1.
@@ -79,6 +82,15 @@ pub struct Cli {
     /// The same for group ids, by newgidmap and /etc/subgid
     #[arg(long, value_name = "IN:OUT:COUNT", value_parser = spec::id_map, conflicts_with_all = ["uid", "gid", "keep_id"], help_heading = "Identity")]
     map_groups: Vec<IdMap>,
+    /// Run the command as this user, in these groups and no others: numbers, or names of the inside's own /etc/passwd and
+    /// /etc/group. It has only the capabilities that --cap-add names, unless it is 0 [default: who the caller appears as;
+    /// GID: the user's own there, or else the number of UID]
+    #[arg(long, value_name = "UID[:GID][,GROUP...]", value_parser = account, allow_hyphen_values = true, help_heading = "Identity")]
+    user: Option<Account>,
+
+    /// Forbid to make further user namespaces inside
+    #[arg(long, help_heading = "Identity")]
+    disable_userns: bool,
 
     /// The host name, 1 to 64 bytes [default: container]
     #[arg(long, value_name = "NAME", help_heading = "Identity")]
@@ -198,6 +210,35 @@ pub struct Cli {
     /// Hand on the open descriptor N besides 0, 1 and 2; may be repeated
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Files")]
     keep_fd: Vec<i32>,
+
+    /// Add a capability to those of the default, or ALL; wins over --cap-drop; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
+    cap_add: Vec<u64>,
+
+    /// Take a capability from those of the default, or ALL; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
+    cap_drop: Vec<u64>,
+
+    /// Refuse system calls by the built-in profile, by none, or by that of a file in the format of the OCI or of Docker
+    /// [default: default]
+    #[arg(long, value_name = "default|off|FILE", value_parser = OsStringValueParser::new().try_map(|text| privileges::seccomp(&text)), help_heading = "Privileges")]
+    seccomp: Option<Seccomp>,
+
+    /// Limit a resource, by its name in prlimit(1); unlimited is a value, bytes may have K, M, G or T; may be repeated
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = privileges::limit, help_heading = "Privileges")]
+    rlimit: Vec<Limit>,
+
+    /// How gladly the kernel ends the command when memory runs out, -1000 to 1000 [default: the caller's]
+    #[arg(long, value_name = "N", value_parser = privileges::oom_score, allow_hyphen_values = true, help_heading = "Privileges")]
+    oom_score_adj: Option<i32>,
+
+    /// The nice value, -20 to 19 [default: the caller's]
+    #[arg(long, value_name = "N", value_parser = privileges::niceness, allow_hyphen_values = true, help_heading = "Privileges")]
+    nice: Option<i32>,
+
+    /// The permissions that new files do not get, in octal, 0 to 777 [default: the caller's]
+    #[arg(long, value_name = "MODE", value_parser = privileges::umask, allow_hyphen_values = true, help_heading = "Privileges")]
+    umask: Option<u32>,
 
     /// Set a variable; may be repeated
     #[arg(
@@ -375,6 +416,8 @@ impl Cli {
             identity: self.identity(),
             host_name: self.hostname.clone(),
             domain_name: self.domainname.clone(),
+            user: self.user.clone(),
+            no_user_namespaces: self.disable_userns,
             root: self.rootfs.clone().map(|(path, writable)| RootDirectory { path: path.into(), writable }),
             read_only: self.read_only,
             volatile: match &self.keep {
@@ -385,6 +428,15 @@ impl Cli {
             proc: self.proc_mode.unwrap_or_default(),
             files: self.mounts.clone(),
             directory: self.chdir.clone(),
+            capabilities: Capabilities {
+                add: self.cap_add.iter().fold(0, |all, bits| all | bits),
+                drop: self.cap_drop.iter().fold(0, |all, bits| all | bits),
+            },
+            seccomp: self.seccomp.clone().unwrap_or(Seccomp::Default),
+            limits: self.rlimit.clone(),
+            oom_score: self.oom_score_adj,
+            niceness: self.nice,
+            umask: self.umask,
             clear_environment: self.clear_env,
             unset: self.unset_env.clone(),
             set: self.env.clone(),
@@ -393,7 +445,6 @@ impl Cli {
             timeout: self.timeout,
             group,
             report_namespaces: self.status_fd.is_some(),
-            ..Options::default()
         }
     }
 

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::{Group, SignalState};
+use launch_init::handoff::{Account, Group, Limit, SignalState};
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
 use crate::executable::Executable;
-use crate::plan::{self, Caller, Identity, Network, Options, Plan, Seccomp, Share, Tmp};
+use crate::plan::{self, Caller, Capabilities, Identity, Network, Options, Plan, Seccomp, Share, Tmp};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::{seccomp, subids, sys, text_file};
 
@@ -129,6 +129,56 @@ impl Command {
     /// Who the caller appears as inside.
     pub fn identity(&mut self, identity: Identity) -> &mut Self {
         self.options.identity = identity;
+        self
+    }
+
+    /// Whom the workload runs as: by numbers, or by names of the inside's own passwd(5) and group(5). It is in its groups
+    /// and no others, and no environment variable changes. `"1000:100,27".parse()` makes one, as `--user` reads it. Who is
+    /// not root inside has only the capabilities that [`Self::capabilities`] adds.
+    pub fn user(&mut self, account: Account) -> &mut Self {
+        self.options.user = Some(account);
+        self
+    }
+
+    /// Lets nobody inside make further user namespaces, through which a kernel's less tested parts can be reached.
+    pub fn no_user_namespaces(&mut self) -> &mut Self {
+        self.options.no_user_namespaces = true;
+        self
+    }
+
+    /// What is added to and taken from [`plan::DEFAULT_CAPABILITIES`].
+    pub fn capabilities(&mut self, capabilities: Capabilities) -> &mut Self {
+        self.options.capabilities = capabilities;
+        self
+    }
+
+    /// Which system calls are refused; the built-in profile's by default.
+    pub fn seccomp(&mut self, seccomp: Seccomp) -> &mut Self {
+        self.options.seccomp = seccomp;
+        self
+    }
+
+    /// Limits a resource; see setrlimit(2). The last limit of a resource counts.
+    pub fn limit(&mut self, limit: Limit) -> &mut Self {
+        self.options.limits.push(limit);
+        self
+    }
+
+    /// Its oom_score_adj, -1000 to 1000; less than the caller's takes CAP_SYS_RESOURCE outside of every sandbox.
+    pub fn oom_score_adj(&mut self, score: i32) -> &mut Self {
+        self.options.oom_score = Some(score);
+        self
+    }
+
+    /// Its nice value, -20 to 19; less than the caller's takes CAP_SYS_NICE outside of every sandbox, or RLIMIT_NICE.
+    pub fn niceness(&mut self, value: i32) -> &mut Self {
+        self.options.niceness = Some(value);
+        self
+    }
+
+    /// Its umask, 0 to 0o777.
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.options.umask = Some(mask);
         self
     }
 

@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, fstat, stat};
 
 /// A file to be executed in the cloned child.
 #[derive(Debug)]
-pub(crate) struct Executable {
+pub struct Executable {
     file: OwnedFd,
     /// Where the child finds it, since only it has the right to mount: a caller without CAP_SYS_ADMIN has none.
     path: Option<CString>,
@@ -29,7 +29,7 @@ impl Executable {
     ///
     /// # Errors
     /// ESTALE: the file is somewhere, but its path leads to another.
-    pub(crate) fn new(file: OwnedFd) -> Result<Self, Errno> {
+    pub fn new(file: OwnedFd) -> Result<Self, Errno> {
         match read_only(clone_tree(Some(file.as_fd()), c"")) {
             Ok(file) => return Ok(Self { file, path: None }),
             Err(Errno::EPERM) => {}

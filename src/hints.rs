@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use launch_init::handoff::Failure;
 use nix::errno::Errno;
 
 use crate::error::Error;
@@ -117,7 +118,9 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::InitFile(path, _), Errno::ENOENT) if path == "/proc/self/exe" => {
             Some("/proc must be mounted: mount -t proc proc /proc".into())
         }
-        (Error::Inside(failure), Errno::EPERM) if failure.step == "mount" && failure.object == "/proc" => {
+        (Error::Inside(failure), Errno::EPERM)
+            if failure.step == "mount" && failure.object == "/proc" || failure.step == "user namespaces" =>
+        {
             facts.proc_is_covered.then(|| {
                 "part of /proc is covered here, as in most containers, and the kernel allows no new one that would \
                  show more; start the outer container with an open /proc (docker: --security-opt \
@@ -160,6 +163,7 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
              (chmod a+rx), and its file system must not be mounted noexec"
                 .into(),
         ),
+        (Error::Inside(failure), errno) if failure.step == "workload" => workload_hint(failure, errno),
         (Error::Descriptor(..), Errno::EBADF) => Some("open it in the calling shell, as in: launch ... 5</a/file".into()),
         _ => None,
     }
@@ -186,10 +190,32 @@ fn helpers_hint(reason: &str, facts: &Facts) -> Option<String> {
     Some(hint.into())
 }
 
+/// What is refused to the workload's process.
+fn workload_hint(failure: &Failure, errno: Errno) -> Option<String> {
+    let hint = match (failure.object.to_str()?, errno) {
+        ("user" | "groups", Errno::EINVAL) => {
+            "only mapped ids exist inside; map more of them with --map-users and --map-groups, or with --map auto"
+        }
+        ("groups", Errno::EPERM) => {
+            "with --map auto, or with --map-groups and more than one group, setgroups is allowed"
+        }
+        ("nice value", Errno::EACCES) => {
+            "it is inherited, so that launch itself can be started with it: nice -n N launch ..."
+        }
+        ("oom_score_adj", Errno::EACCES) => {
+            "it is inherited, so that launch itself can be started with it: choom -n N -- launch ..."
+        }
+        (limit, Errno::EPERM) if limit.starts_with("limit ") => {
+            "it is inherited, so that launch itself can be started with it: prlimit --NAME=SOFT:HARD launch ..."
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use launch_init::handoff::Failure;
 
     fn mount_proc_failed(errno: Errno) -> Error {
         Error::Inside(Box::new(Failure {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use launch_init::handoff::{
-    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Overlay, Root, SignalState, Source,
-    Step, Upper, Workload,
+    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Root, SignalState,
+    Source, Step, Upper, Workload,
 };
 use launch_init::supervisor::Policy;
 use nix::errno::Errno;
@@ -22,7 +22,8 @@ use crate::subids::{self, Kind, Owner};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
-const INIT_CAPABILITIES: [u32; 9] = [
+const INIT_CAPABILITIES: [u32; 10] = [
+    CAP_CHOWN,        // the terminal of the workload's user
     CAP_DAC_OVERRIDE, // mount points in directories of others
     CAP_KILL,
     CAP_SETGID, // the workload's user
@@ -321,8 +322,9 @@ pub struct Plan {
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,
-    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec.
-    pub init_capabilities: &'static [u32],
+    /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec. Those
+    /// that the kernel does not have count for nothing.
+    pub init_capabilities: Vec<u32>,
     /// The ids inside that init takes before its exec, where the maps leave out the caller's.
     pub init_ids: InitIds,
     /// What init is told.
@@ -413,8 +415,8 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     let new_user = !options.share.contains(&Share::User);
     let maps = if new_user { Some(id_maps(&options.identity, caller)?) } else { None };
     let (init_ids, init_capabilities) = match &maps {
-        Some(maps) => init_within(maps, caller)?,
-        None => (InitIds::default(), &[][..]),
+        Some(maps) => init_within(maps, caller, options.capabilities)?,
+        None => (InitIds::default(), Vec::new()),
     };
     let capabilities = CapabilitySets {
         allowed: DEFAULT_CAPABILITIES & !options.capabilities.drop | options.capabilities.add,
@@ -447,7 +449,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 capabilities: Some(capabilities),
                 no_new_privileges: true,
                 filters,
-                limits: options.limits.clone(),
+                limits: limits(&options.limits),
                 oom_score: options.oom_score,
                 niceness: options.niceness,
                 umask: options.umask,
@@ -456,6 +458,17 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             report_namespaces: options.report_namespaces,
         },
     })
+}
+
+/// Init's own, and those that it hands on.
+fn init_capabilities(asked: Capabilities) -> Vec<u32> {
+    (0..u64::BITS).filter(|n| INIT_CAPABILITIES.contains(n) || asked.add & 1 << n != 0).collect()
+}
+
+/// The last of each resource: to raise a hard limit that was just lowered takes a right.
+fn limits(asked: &[Limit]) -> Vec<Limit> {
+    let is_last = |i: &usize| !asked[i + 1..].iter().any(|later| later.resource == asked[*i].resource);
+    (0..asked.len()).filter(is_last).map(|i| asked[i]).collect()
 }
 
 fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
@@ -492,6 +505,7 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
         check_map(Kind::Users, users)?;
         check_map(Kind::Groups, groups)?;
     }
+    check_privileges(options)?;
     if options.tmp == (Tmp::Fresh { size: Some(0) }) {
         return wrong("--tmp-size", "must be more than nothing");
     }
@@ -502,6 +516,37 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
                 format!("{:?} is no name of a variable", key.display().to_string()),
             ));
         }
+    }
+    Ok(())
+}
+
+fn check_privileges(options: &Options) -> Result<(), Error> {
+    let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
+    if options.no_user_namespaces && options.share.contains(&Share::User) {
+        return wrong("--disable-userns", "would hold for the whole machine with --share user");
+    }
+    if options.no_user_namespaces && options.capabilities.add & 1 << CAP_SYS_RESOURCE != 0 {
+        return wrong(
+            "--disable-userns",
+            "could be undone with CAP_SYS_RESOURCE; --cap-add must not have it, nor ALL",
+        );
+    }
+    let account = options.user.iter();
+    let mut names = account.flat_map(|user| [&user.user].into_iter().chain(&user.group).chain(&user.groups));
+    if names.any(|name| *name == Name::Id(u32::MAX)) {
+        return wrong("--user", "4294967295 is no id: they go from 0 to 4294967294");
+    }
+    if options.limits.iter().any(|limit| limit.soft > limit.hard) {
+        return wrong("--rlimit", "a soft limit is above its hard one");
+    }
+    if options.oom_score.is_some_and(|score| !(-1000..=1000).contains(&score)) {
+        return wrong("--oom-score-adj", "goes from -1000 to 1000");
+    }
+    if options.niceness.is_some_and(|value| !(-20..=19).contains(&value)) {
+        return wrong("--nice", "goes from -20 to 19");
+    }
+    if options.umask.is_some_and(|mask| mask > 0o777) {
+        return wrong("--umask", "goes from 0 to 777");
     }
     Ok(())
 }
@@ -624,7 +669,7 @@ fn check_map(kind: Kind, map: &[IdMap]) -> Result<(), Error> {
 }
 
 /// Who init is inside: whom the map makes of the caller, or else root. And the capabilities that it must keep.
-fn init_within(maps: &IdMaps, caller: &Caller) -> Result<(InitIds, &'static [u32]), Error> {
+fn init_within(maps: &IdMaps, caller: &Caller, asked: Capabilities) -> Result<(InitIds, Vec<u32>), Error> {
     let is_mapped = |map: &[IdMap], own: u32| {
         map.iter()
             .find(|line| (line.outside..line.outside + line.count).contains(&own))
@@ -642,7 +687,7 @@ fn init_within(maps: &IdMaps, caller: &Caller) -> Result<(InitIds, &'static [u32
     let group = taken(Kind::Groups, &maps.groups, caller.gid)?;
     let is_changed = user.is_some() || group.is_some();
     let uid = user.or_else(|| is_mapped(&maps.users, caller.uid));
-    let capabilities = if uid == Some(0) { &[][..] } else { &INIT_CAPABILITIES };
+    let capabilities = if uid == Some(0) { Vec::new() } else { init_capabilities(asked) };
     Ok((InitIds { user, group, leaves_groups: is_changed && !maps.deny_setgroups }, capabilities))
 }
 
@@ -906,6 +951,61 @@ mod tests {
         assert!(kept(Identity::Root).is_empty());
         assert!(kept(Identity::Ids { uid: None, gid: Some(7) }).is_empty());
         assert_eq!(kept(Identity::Keep), INIT_CAPABILITIES);
+        let asked = Capabilities { add: 1 << CAP_SETFCAP | 1 << CAP_KILL, drop: u64::MAX };
+        let with = Options { identity: Identity::Keep, capabilities: asked, ..options() };
+        let expected: Vec<_> = INIT_CAPABILITIES.into_iter().chain([CAP_SETFCAP]).collect();
+        assert_eq!(plan(&with, &caller()).unwrap().init_capabilities, expected);
+    }
+
+    #[test]
+    fn what_is_added_is_had_even_if_it_is_dropped_too() {
+        let sets = |add, drop| {
+            let options = Options { capabilities: Capabilities { add, drop }, ..options() };
+            plan(&options, &caller()).unwrap().init.workload.capabilities.unwrap()
+        };
+        let own = |allowed, ambient| CapabilitySets { allowed, ambient };
+        assert_eq!(sets(0, 0), own(DEFAULT_CAPABILITIES, 0));
+        assert_eq!(sets(0, 1 << CAP_CHOWN), own(DEFAULT_CAPABILITIES & !1, 0));
+        assert_eq!(sets(0, u64::MAX), own(0, 0));
+        assert_eq!(sets(1 << CAP_SYS_ADMIN, u64::MAX), own(1 << CAP_SYS_ADMIN, 1 << CAP_SYS_ADMIN));
+        assert_eq!(sets(1, 1), own(DEFAULT_CAPABILITIES, 1));
+        assert_eq!(sets(u64::MAX, 1), own(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn user_namespaces_are_forbidden_only_where_that_reaches_nobody_else_and_cannot_be_undone() {
+        let none = Options { no_user_namespaces: true, ..options() };
+        assert!(plan(&none, &caller()).unwrap().init.steps.contains(&Step::NoUserNamespaces));
+        let shared = Options { share: vec![Share::User], ..none.clone() };
+        assert!(refused(&shared, &root()).contains("the whole machine"));
+        for add in [1 << CAP_SYS_RESOURCE, u64::MAX] {
+            let undone = Options { capabilities: Capabilities { add, drop: 0 }, ..none.clone() };
+            assert!(refused(&undone, &root()).contains("CAP_SYS_RESOURCE"));
+        }
+    }
+
+    #[test]
+    fn privileges_out_of_range_are_refused_and_the_last_limit_counts() {
+        let user = |user, group, groups| Options { user: Some(Account { user, group, groups }), ..options() };
+        let (own, none) = (Name::Id(1), Name::Id(u32::MAX));
+        let limit = |soft, hard| Limit { resource: 7, soft, hard };
+        for wrong in [
+            user(none.clone(), None, vec![]),
+            user(own.clone(), Some(none.clone()), vec![]),
+            user(own.clone(), Some(own.clone()), vec![own, none]),
+            Options { limits: vec![limit(2, 1)], ..options() },
+            Options { oom_score: Some(1001), ..options() },
+            Options { niceness: Some(-21), ..options() },
+            Options { umask: Some(0o1000), ..options() },
+        ] {
+            assert!(plan(&wrong, &root()).is_err(), "{wrong:?}");
+        }
+        let twice = Options {
+            limits: vec![limit(1, 1), Limit { resource: 4, ..limit(3, 3) }, limit(2, 2)],
+            ..options()
+        };
+        let limits = plan(&twice, &caller()).unwrap().init.workload.limits;
+        assert_eq!(limits, [Limit { resource: 4, ..limit(3, 3) }, limit(2, 2)]);
     }
 
     fn line(inside: u32, outside: u32, count: u32) -> IdMap {

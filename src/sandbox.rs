@@ -316,7 +316,7 @@ fn clone(
         open: &open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
         keep: &keep,
-        ambient: plan.init_capabilities,
+        ambient: &plan.init_capabilities,
         ids: plan.init_ids,
         failure: &mut failure,
         ids_failure: &mut ids_failure,

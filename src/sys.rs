@@ -200,8 +200,12 @@ fn keep_capabilities(ambient: &[u32]) -> Result<(), Errno> {
     }
     let wanted = ambient.iter().fold(0, |set, capability| set | 1_u64 << capability);
     let sets = capabilities()?;
-    set_capabilities(Capabilities { inheritable: wanted & sets.permitted, ..sets })?;
-    ambient.iter().try_for_each(|capability| raise_ambient(*capability))
+    let available = wanted & sets.permitted;
+    set_capabilities(Capabilities { inheritable: available, ..sets })?;
+    ambient
+        .iter()
+        .filter(|capability| available & 1 << **capability != 0)
+        .try_for_each(|capability| raise_ambient(*capability))
 }
 
 /// Waits for the end of the child behind `pidfd` and reaps it; returns its raw wait status, as waitpid(2) does. See

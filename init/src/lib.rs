@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod accounts;
 mod descendants;
 pub mod error;
 mod event_loop;
@@ -15,6 +16,8 @@ pub mod exit;
 pub mod handoff;
 pub mod parse;
 mod presets;
+mod privileges;
+mod proc;
 mod report;
 mod settings;
 mod setup;
@@ -27,7 +30,6 @@ pub mod supervisor;
 #[doc(hidden)]
 pub mod sys;
 pub mod terminal;
-mod terminal_filter;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -39,7 +41,7 @@ use std::time::Instant;
 
 use error::Error;
 use event_loop::{Above, End, EventLoop, Running, Target};
-use handoff::{Descriptors, Group, Plan, Report, Step};
+use handoff::{Descriptors, FileSystem, Group, Plan, Report, Step};
 use presets::Program;
 use report::Channel;
 use setup::Pty;
@@ -118,6 +120,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     become_unreadable()?;
     // As long as /dev is the caller's: what is in the sandbox's may be anything once the workload runs.
     let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
+    // Before the steps: afterwards every proc of this mount namespace may be partly covered.
+    let proc = if privileges::need_proc(&plan.workload) { Some(own_proc()?) } else { None };
     let ready = setup::carry_out(&plan.steps)?;
     close_descriptors_of(&plan);
     if ready.is_chrooted {
@@ -132,7 +136,11 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
-    let extra = Extra { terminal: terminal.as_ref().map(AsFd::as_fd), ..Extra::default() };
+    let extra = Extra {
+        terminal: terminal.as_ref().map(AsFd::as_fd),
+        proc: proc.as_ref().map(AsFd::as_fd),
+        ..Extra::default()
+    };
     let (pid, pidfd) = spawn::spawn(&plan.workload, &signals, Some(channel.as_fd()), &extra)?;
     log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
@@ -143,6 +151,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,
     };
+    drop(proc);
     // The plan may hold megabytes of arguments that nobody needs any more.
     drop(plan);
     let above = Above::Launcher(channel);
@@ -157,6 +166,13 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         tell: None,
     }
     .run())
+}
+
+/// Fails where the workload's own /proc could not be mounted either, and as that.
+fn own_proc() -> Result<OwnedFd, Error> {
+    let what = FileSystem::Proc { masked: false, hide_pids: None, only_pids: false };
+    proc::detached()
+        .map_err(|errno| Error::Setup(Box::new(Step::Mount { what, at: "/proc".into() }), errno.into()))
 }
 
 /// Closes this process's memory, descriptors and executable in /proc/1 to those inside who have not got

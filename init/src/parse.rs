@@ -1,10 +1,12 @@
-//! Numbers, durations, signals and users as they are written on a command line. Pure.
+//! Numbers, durations, signals, users and the names of capabilities and limits as they are written on a command line. Pure.
 
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
+
+use crate::handoff::{Account, Name};
 
 /// Digits only: Rust's own parser takes `+1`.
 pub fn number(text: &str) -> Option<u64> {
@@ -133,47 +135,167 @@ pub fn signal(text: &str) -> Result<i32, String> {
         .ok_or_else(|| format!("{text:?} is no signal: say TERM, 15 or RTMIN+1"))
 }
 
-/// A user and a group to run as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A user and the groups to run as, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The uid.
     pub uid: u32,
     /// The gid.
     pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
 }
 
-/// `UID`, `UID:GID`, or names; `passwd` and `group` are the texts of /etc/passwd and /etc/group. Without a group it
-/// is the user's own in passwd(5), or for an unknown uid the same number.
+/// `UID[:GID][,GROUP...]`, each a number or a name; see [`Account`].
+///
+/// What is not all digits is a name, and a name begins with a letter or an underscore: a number in any other form
+/// (`0x0`, `+1`, ` 1`) is refused here, and not looked up or cut short (CVE-2026-30892).
 ///
 /// # Errors
 /// What is wrong, in words.
-pub fn user(text: &str, passwd: &str, group: &str) -> Result<User, String> {
-    let (user, group_name) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
+pub fn account(text: &str) -> Result<Account, String> {
+    let (ids, groups) = match text.split_once(',') {
+        Some((ids, groups)) => (ids, groups.split(',').map(name).collect::<Result<_, _>>()?),
+        None => (text, Vec::new()),
     };
-    let numeric = user.bytes().all(|byte| byte.is_ascii_digit());
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 4 && if numeric { id(fields[2]) == id(user) } else { fields[0] == user }
-    });
-    let uid = match (&entry, numeric) {
-        (_, true) => id(user)?,
-        (Some(fields), false) => id(fields[2])?,
-        (None, false) => return Err(format!("{user:?} is no id, and no name in /etc/passwd")),
+    let (user, group) = match ids.split_once(':') {
+        Some((user, group)) => (user, Some(name(group)?)),
+        None => (ids, None),
     };
-    let gid = match (group_name, &entry) {
-        (Some(name), _) if name.bytes().all(|byte| byte.is_ascii_digit()) => id(name)?,
-        (Some(name), _) => group
+    Ok(Account { user: name(user)?, group, groups })
+}
+
+impl std::str::FromStr for Account {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        account(text)
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    if text.is_empty() {
+        return Err("a part of it is empty: say UID[:GID][,GROUP...]".into());
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return id(text).map(Name::Id);
+    }
+    let begins = text.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    // What separates fields in passwd(5), and what no user's name has.
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
+    if !begins || text.contains(is_odd) {
+        return Err(format!("{text:?} is neither an id (0 to 4294967294, in decimal digits) nor a name"));
+    }
+    Ok(Name::Named(text.into()))
+}
+
+/// The numbers of an account; `passwd` and `group` are the texts of passwd(5) and group(5). Without a group it is the
+/// user's own in `passwd`, or for a uid that is not there the same number. Lines that are not in the files' form are
+/// skipped; the first that fits counts.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn resolve(account: &Account, passwd: &str, group: &str) -> Result<User, String> {
+    let users = || {
+        passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+            Some((name, id(uid).ok()?, id(gid).ok()?))
+        })
+    };
+    let group_id = |wanted: &Name| match wanted {
+        Name::Id(id) => Ok(*id),
+        Name::Named(wanted) => group
             .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.len() >= 3 && fields[0] == name)
-            .ok_or_else(|| format!("{name:?} is no id, and no name in /etc/group"))
-            .and_then(|fields| id(fields[2]))?,
-        (None, Some(fields)) => id(fields[3])?,
+            .find_map(|line| {
+                let mut fields = line.split(':');
+                let (name, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
+                if name == wanted { id(gid).ok() } else { None }
+            })
+            .ok_or_else(|| format!("{wanted:?} is no id, and no name in /etc/group")),
+    };
+    let entry = match &account.user {
+        Name::Id(wanted) => users().find(|(_, uid, _)| uid == wanted),
+        Name::Named(wanted) => users().find(|(name, ..)| name == wanted),
+    };
+    let uid = match (&account.user, entry) {
+        (Name::Id(uid), _) => *uid,
+        (Name::Named(_), Some((_, uid, _))) => uid,
+        (Name::Named(name), None) => return Err(format!("{name:?} is no id, and no name in /etc/passwd")),
+    };
+    let gid = match (&account.group, entry) {
+        (Some(group), _) => group_id(group)?,
+        (None, Some((.., gid))) => gid,
         (None, None) => uid,
     };
-    Ok(User { uid, gid })
+    Ok(User { uid, gid, groups: account.groups.iter().map(group_id).collect::<Result<_, _>>()? })
 }
+
+/// The resources of setrlimit(2), by their names in prlimit(1), with their numbers.
+#[allow(clippy::unnecessary_cast)] // They are signed with musl.
+pub const LIMITS: [(&str, u32); 16] = [
+    ("as", libc::RLIMIT_AS as u32),
+    ("core", libc::RLIMIT_CORE as u32),
+    ("cpu", libc::RLIMIT_CPU as u32),
+    ("data", libc::RLIMIT_DATA as u32),
+    ("fsize", libc::RLIMIT_FSIZE as u32),
+    ("locks", libc::RLIMIT_LOCKS as u32),
+    ("memlock", libc::RLIMIT_MEMLOCK as u32),
+    ("msgqueue", libc::RLIMIT_MSGQUEUE as u32),
+    ("nice", libc::RLIMIT_NICE as u32),
+    ("nofile", libc::RLIMIT_NOFILE as u32),
+    ("nproc", libc::RLIMIT_NPROC as u32),
+    ("rss", libc::RLIMIT_RSS as u32),
+    ("rtprio", libc::RLIMIT_RTPRIO as u32),
+    ("rttime", libc::RLIMIT_RTTIME as u32),
+    ("sigpending", libc::RLIMIT_SIGPENDING as u32),
+    ("stack", libc::RLIMIT_STACK as u32),
+];
+
+/// The capabilities of linux/capability.h, each at the place of its number.
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
 
 #[cfg(test)]
 mod tests {
@@ -214,18 +336,82 @@ mod tests {
         }
     }
 
+    const PASSWD: &str = "broken\nx:x:y:z\nroot:x:0:0:root:/root:/bin/sh\nme:x:1000:100::/:\n\
+                          me:x:5:5::/:\n+::::::\nDOM\\é.d-e_$:x:7:0x8\nDOM\\é.d-e_$:x:7:8\n";
+    const GROUP: &str = "\nusers:x:100:\nbroken:x\nwheel:x:+10:\nwheel:x:10:\nlarge:x:4294967295:\n";
+
     #[test]
     fn users_are_ids_or_names_of_the_files_given() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:100::/:\nbroken\n";
-        let group = "users:x:100:\nwheel:x:10:\n";
-        let user = |text| user(text, passwd, group).map(|user| (user.uid, user.gid));
-        assert_eq!(user("me"), Ok((1000, 100)));
-        assert_eq!(user("1000"), Ok((1000, 100)));
-        assert_eq!(user("7"), Ok((7, 7)));
-        assert_eq!(user("7:8"), Ok((7, 8)));
-        assert_eq!(user("me:wheel"), Ok((1000, 10)));
-        for text in ["", "nobody", "me:nogroup", "+1", "1:", "1:-1", "4294967295", "0x0"] {
-            assert!(user(text).is_err(), "{text:?}: {:?}", user(text));
+        let user = |text: &str| {
+            account(text)
+                .and_then(|account| resolve(&account, PASSWD, GROUP))
+                .map(|user| (user.uid, user.gid, user.groups))
+        };
+        for (text, uid, gid, groups) in [
+            ("me", 1000, 100, &[][..]),
+            ("1000", 1000, 100, &[]),
+            ("9", 9, 9, &[]),
+            ("9:8", 9, 8, &[]),
+            ("me:wheel", 1000, 10, &[]),
+            ("DOM\\é.d-e_$", 7, 8, &[]),
+            ("0:0,5,wheel", 0, 0, &[5, 10]),
+            ("me,users", 1000, 100, &[100]),
+            ("007", 7, 8, &[]),
+            ("4294967294:4294967294", 4294967294, 4294967294, &[]),
+        ] {
+            assert_eq!(user(text), Ok((uid, gid, groups.to_vec())), "{text}");
+        }
+        for text in ["nobody", "me:nogroup", "me,nogroup", "broken", "x", "large", "me:large"] {
+            assert!(user(text).unwrap_err().contains("no name in /etc/"), "{text:?}: {:?}", user(text));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_an_id_nor_a_name_is_no_user() {
+        for wrong in [
+            "",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "\t1",
+            "1\n",
+            "0x0",
+            "0X0",
+            "1e3",
+            "1.0",
+            "1_000",
+            "٣",
+            "²",
+            "1a",
+            "4294967295",
+            "4294967296",
+            "18446744073709551616",
+            "a b",
+            "a\nb",
+            "a/b",
+            "../x",
+            "$x",
+            "-x",
+            "\0",
+        ] {
+            for text in
+                [wrong.to_owned(), format!("0:{wrong}"), format!("0,{wrong}"), format!("0:0,1,{wrong}")]
+            {
+                assert!(account(&text).is_err(), "{text:?}: {:?}", account(&text));
+            }
+        }
+        for text in [":", ",", "0:", ":0", "0,", ",0", "0:0:0", "0,1,,2", "0,1:2", "root:root:root"] {
+            assert!(account(text).is_err(), "{text:?}: {:?}", account(text));
+        }
+    }
+
+    #[test]
+    fn the_capabilities_stand_at_their_numbers() {
+        let numbers =
+            [(0, "CHOWN"), (8, "SETPCAP"), (21, "SYS_ADMIN"), (31, "SETFCAP"), (40, "CHECKPOINT_RESTORE")];
+        for (number, name) in numbers {
+            assert_eq!(CAPABILITIES[number], name);
         }
     }
 }

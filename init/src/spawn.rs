@@ -1,6 +1,6 @@
 //! Starts the workload: fork, the signal state and descriptors it shall have, its process group, exec.
 //!
-//! What becomes of it afterwards is event_loop.rs's to see.
+//! Which rights it loses is privileges.rs's to know; what becomes of it afterwards is event_loop.rs's to see.
 
 #![forbid(unsafe_code)]
 
@@ -15,15 +15,14 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2, setgid,
-    setgroups, setpgid, setsid, setuid, tcsetpgrp,
+    ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2, setpgid, setsid, tcsetpgrp,
 };
 
 use crate::error::Error;
 use crate::exit;
-use crate::handoff::{Account, Descriptors, Failure, Group, Name, Report, Workload, first_body};
-use crate::parse::User;
+use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
 use crate::presets::{Moment, Tell};
+use crate::privileges::{Privileges, failed};
 use crate::signals::{self, Received, SignalQueue};
 use crate::sys::{self, CStringArray};
 
@@ -47,6 +46,7 @@ pub(crate) fn spawn(
     extra: &Extra<'_>,
 ) -> Result<(Pid, OwnedFd), Error> {
     let mut program = Program::new(workload)?;
+    let privileges = Privileges::prepare(workload, extra.proc)?;
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     let (hold, go) = match workload.group {
         Group::Callers => pipe2(OFlag::O_CLOEXEC).map(|(hold, go)| (Some(hold), Some(go))),
@@ -61,7 +61,7 @@ pub(crate) fn spawn(
                 program.environment =
                     c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
             }
-            let Err(failure) = become_workload(workload, &program, hold, extra);
+            let Err(failure) = become_workload(workload, &program, &privileges, hold, extra);
             if let (Some(exit_code), "exec") = (extra.exec_failure, failure.step.as_str()) {
                 extra.tell(Moment::NotExecuted(&failure.object, failure.errno));
                 std::process::exit(exit_code(failure.errno).into());
@@ -145,6 +145,8 @@ fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Re
 pub(crate) struct Extra<'a> {
     /// The sandbox's own terminal, for a workload that leads a session on it.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// A proc that nobody can have tampered with, where the workload's privileges need one.
+    pub(crate) proc: Option<BorrowedFd<'a>>,
     /// Who is told what happens when init stands in for another program; in the new process too.
     pub(crate) tell: Option<Tell<'a>>,
     /// The exit code of the new process when the exec fails with this errno. With it, a workload that could not be
@@ -220,19 +222,10 @@ fn candidates(name: &OsStr, environment: &[OsString]) -> Vec<OsString> {
 fn become_workload(
     workload: &Workload,
     program: &Program,
+    privileges: &Privileges<'_>,
     hold: Option<OwnedFd>,
     extra: &Extra<'_>,
 ) -> Result<Infallible, Failure> {
-    let failed = |object: &str| {
-        let object = OsString::from(object);
-        move |errno: Errno| Failure {
-            code: exit::FAILED,
-            step: "workload".into(),
-            object,
-            detail: String::new(),
-            errno: errno as i32,
-        }
-    };
     match (workload.group, extra.terminal) {
         (Group::Session, Some(terminal)) => lead_session(terminal).map_err(failed("session"))?,
         (Group::Session, None) => start_session(extra).map_err(failed("session"))?,
@@ -244,19 +237,7 @@ fn become_workload(
     if let Descriptors::Only(keep) = &workload.descriptors {
         keep_only(keep).map_err(failed("descriptors"))?;
     }
-    if let Some(sets) = workload.capabilities {
-        (0..64)
-            .filter(|capability| sets.allowed & 1 << capability == 0)
-            .try_for_each(|capability| match sys::forbid_capability(capability) {
-                Err(Errno::EINVAL) => Ok(()),
-                other => other,
-            })
-            .map_err(failed("bounding set"))?;
-        drop_inherited_capabilities().map_err(failed("capabilities"))?;
-    }
-    if let Some(Account { user: Name::Id(uid), group: Some(Name::Id(gid)), .. }) = &workload.user {
-        become_user(User { uid: *uid, gid: *gid }).map_err(failed("user"))?;
-    }
+    privileges.fall(extra.terminal)?;
     if let Some(signal) = workload.parent_death_signal {
         // After the change of user, which clears it.
         sys::prctl(libc::PR_SET_PDEATHSIG, signal.into()).map_err(failed("PR_SET_PDEATHSIG"))?;
@@ -267,7 +248,9 @@ fn become_workload(
     }
     // Last: from here on a signal does to this process what it will do to the workload.
     signals::set_mask(workload.signals.mask).map_err(failed("signal mask"))?;
-    Err(execute(program))
+    privileges.install_filters()?;
+    let failure = execute(program);
+    Err(privileges.refusal_to_execute().unwrap_or(failure))
 }
 
 /// A session of its own, with the sandbox's terminal as stdin, stdout and stderr; the caller's is not reachable any
@@ -311,22 +294,10 @@ fn listen_pid(environment: &[OsString]) -> Vec<OsString> {
     environment.iter().map(|v| if is_meant(v) { ours.clone() } else { v.clone() }).collect()
 }
 
-/// The groups first, while there is still the right to. A user who isn't root loses all capabilities by it.
-fn become_user(user: User) -> Result<(), Errno> {
-    setgroups(&[])?;
-    setgid(Gid::from_raw(user.gid))?;
-    setuid(Uid::from_raw(user.uid))
-}
-
 /// Every descriptor above 2 but these closes at exec, and these stay.
 fn keep_only(keep: &[i32]) -> Result<(), Errno> {
     sys::close_range_on_exec(3, u32::MAX)?;
     keep.iter().try_for_each(|fd| sys::keep_on_exec(*fd))
-}
-
-/// Emptying the inheritable set empties the ambient one with it; capabilities(7).
-fn drop_inherited_capabilities() -> Result<(), Errno> {
-    sys::set_capabilities(sys::Capabilities { inheritable: 0, ..sys::capabilities()? })
 }
 
 /// Tries each candidate as execvp(3) does, and says why none could be executed.

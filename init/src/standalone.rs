@@ -14,14 +14,14 @@ use crate::error::Error;
 use crate::event_loop::{Above, End, EventLoop, Running, Target};
 use crate::exit::Outcome;
 use crate::handoff::{Account, Descriptors, Group, Name, SignalState, Step, Workload};
-use crate::parse::{self, User};
+use crate::parse;
 use crate::presets::{self, Call, Moment, Program, Stream, Tell, Voice};
 use crate::settings::{self, Placement, Request, Settings};
 use crate::signals::SignalQueue;
 use crate::spawn::Extra;
 use crate::supervisor::Supervisor;
 use crate::terminal::Terminal;
-use crate::{exit, prepare_signals, setup, signals, spawn, sys};
+use crate::{accounts, exit, prepare_signals, setup, signals, spawn, sys};
 
 /// The whole program; returns its exit code.
 pub(crate) fn main(program: Option<Program>, name: &OsStr, arguments: Vec<OsString>) -> u8 {
@@ -219,11 +219,7 @@ fn start(
         signals,
         descriptors: settings.keep.clone().map_or(Descriptors::Inherited, Descriptors::Only),
         group,
-        user: user.map(|user| Account {
-            user: Name::Id(user.uid),
-            group: Some(Name::Id(user.gid)),
-            groups: Vec::new(),
-        }),
+        user,
         parent_death_signal: settings.parent_death_signal,
         capabilities: None,
         no_new_privileges: false,
@@ -233,8 +229,12 @@ fn start(
         niceness: None,
         umask: None,
     };
-    let extra =
-        Extra { terminal: None, tell, exec_failure: settings.exec_failure, listen_pid: settings.listen_pid };
+    let extra = Extra {
+        tell,
+        exec_failure: settings.exec_failure,
+        listen_pid: settings.listen_pid,
+        ..Extra::default()
+    };
     let (pid, pidfd) = spawn::spawn(&workload, queue, None, &extra)?;
     // In a group that it shares with our caller, only the workload itself is meant.
     let target = match (settings.target, group) {
@@ -244,13 +244,14 @@ fn start(
     Ok(Running { pid, pidfd, target, shield: settings.shield })
 }
 
-fn user(text: &str) -> Result<User, Error> {
-    // An image FROM scratch has neither file, and needs none for numbers.
-    let read = |path| {
-        std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
-    };
-    parse::user(text, &read("/etc/passwd"), &read("/etc/group"))
-        .map_err(|reason| Error::Usage("--user".into(), reason))
+/// Looked up at once: a user that isn't there is a wrong command line. No supplementary group stays.
+fn user(text: &str) -> Result<Account, Error> {
+    let resolved = parse::account(text).and_then(|account| match account.groups.as_slice() {
+        [] => accounts::resolve(&account),
+        _ => Err(format!("{text:?}: say UID[:GID]")),
+    });
+    let user = resolved.map_err(|reason| Error::Usage("--user".into(), reason))?;
+    Ok(Account { user: Name::Id(user.uid), group: Some(Name::Id(user.gid)), groups: Vec::new() })
 }
 
 /// The inherited one, with what `--env` sets.

@@ -338,7 +338,8 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<
 /// Installs a seccomp filter for this process and all that it starts. See seccomp(2).
 ///
 /// # Errors
-/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters.
+/// EACCES: without CAP_SYS_ADMIN in its user namespace it needs no_new_privs. EINVAL: the kernel has no filters, or this
+/// is none.
 pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
@@ -346,6 +347,28 @@ pub fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     Errno::result(result).map(drop)
+}
+
+/// Sets a resource limit of this process. See setrlimit(2); `u64::MAX` is none.
+///
+/// # Errors
+/// EPERM: a hard limit is raised by somebody without CAP_SYS_RESOURCE in the machine's own user namespace, or more
+/// files than fs.nr_open. EINVAL: there is no such resource, or `soft` is above `hard`.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: pid 0 is this process; the kernel reads one live rlimit64 and, for null, writes none.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) };
+    Errno::result(result).map(drop)
+}
+
+/// Sets the nice value of this process, -20 to 19. See setpriority(2).
+///
+/// # Errors
+/// EACCES: it is lowered by somebody who has neither CAP_SYS_NICE in the machine's own user namespace nor RLIMIT_NICE.
+pub fn set_niceness(value: c_int) -> Result<(), Errno> {
+    // SAFETY: takes three numbers; id 0 is this process.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) }).map(drop)
 }
 
 /// How much memory is taken by what was sent through a socket and not read yet, in bytes. See unix(7), SIOCOUTQ.
@@ -499,6 +522,15 @@ pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
 /// EPERM: without CAP_SETPCAP.
 pub fn forbid_capability(capability: u32) -> Result<(), Errno> {
     prctl(libc::PR_CAPBSET_DROP, capability.into())
+}
+
+/// Whether a capability is in the bounding set. See prctl(2), PR_CAPBSET_READ.
+///
+/// # Errors
+/// EINVAL: the kernel has no capability of this number.
+pub fn may_have_capability(capability: u32) -> Result<bool, Errno> {
+    // SAFETY: PR_CAPBSET_READ takes a number, and no more.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_READ, c_long::from(capability)) }).map(|is| is == 1)
 }
 
 /// Sets the interface called `lo` up in this network namespace. See netdevice(7), SIOCSIFFLAGS.

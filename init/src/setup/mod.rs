@@ -87,7 +87,7 @@ impl Setup {
             Step::LoopbackUp => network::set_loopback_up()?,
             Step::TimeNamespace => enter_time_namespace_with_the_next_child()?,
             Step::PrivateMounts => make_mounts_private()?,
-            Step::NoUserNamespaces => proc::forbid_user_namespaces()?,
+            Step::NoUserNamespaces => crate::proc::forbid_user_namespaces()?,
             Step::Root(what) => self.start_root(what, opened)?,
             Step::ReadOnly => self.tree.make_read_only()?,
             Step::Mount { what, at } => self.mount(what, at, opened)?,

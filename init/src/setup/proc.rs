@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -71,14 +70,4 @@ fn existing<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
         Err(Errno::ENOENT) => Ok(None),
         found => found.map(Some),
     }
-}
-
-/// Nobody in this user namespace can make another: its limit is 0. Only CAP_SYS_RESOURCE in it could raise that again.
-/// See namespaces(7), /proc/sys/user, and set_permissions in kernel/ucount.c.
-pub(super) fn forbid_user_namespaces() -> Result<(), Problem> {
-    let proc = filesystems::proc(None, false)?;
-    let file = child(proc.as_fd(), "sys/user/max_user_namespaces", OFlag::O_WRONLY)?;
-    std::fs::File::from(file)
-        .write_all(b"0\n")
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)).into())
 }
