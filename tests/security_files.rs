@@ -559,3 +559,48 @@ fn nothing_in_a_root_of_its_own_gives_rights_by_a_setuid_bit() {
         }
     });
 }
+
+#[test]
+fn settings_of_the_kernel_are_never_written_to_files_of_the_tree() {
+    each(|hostile| {
+        // What a /proc would have, of which somebody hopes that it is written to.
+        let baits = [
+            "self/oom_score_adj",
+            "2/oom_score_adj",
+            "sys/user/max_user_namespaces",
+            "self/attr/exec",
+            "1/setgroups",
+        ];
+        for (number, place) in
+            ["root/proc", "root/bait/directory", "outside/directory"].into_iter().enumerate()
+        {
+            for bait in baits {
+                let bait = format!("{place}/{bait}");
+                hostile.make_directory(bait.rsplit_once('/').expect("a folder").0);
+                hostile.file(&bait, &format!("bait {number}"));
+            }
+        }
+        hostile.link("/bait/directory", "root/link-in");
+        hostile.link(&hostile.name("outside/directory"), "root/link-out");
+        let before = hostile.outside();
+        let options = ["--oom-score-adj", "900", "--disable-userns"];
+        let script = "cat /proc/self/oom_score_adj /proc/sys/user/max_user_namespaces";
+        for swapped in ["root/link-in", "root/link-out"] {
+            hostile.exchange("root/proc", swapped);
+            assert_eq!(stdout_of(&mut hostile.shell(&options, script)), "900\n0\n", "{swapped}");
+            hostile.exchange("root/proc", swapped);
+            let (launches, swaps) = hostile.race("root/proc", swapped, || {
+                let (code, _, stderr) = outcome(&mut hostile.shell(&options, "true"));
+                assert!(code == 0 || code == 125, "{code} {stderr}");
+            });
+            assert!(launches >= 10 && swaps >= 10, "{launches} launches, {swaps} swaps");
+        }
+        assert_eq!(hostile.outside(), before);
+        for place in ["root/proc", "root/bait/directory"] {
+            for bait in baits {
+                let content = fs::read_to_string(hostile.path(place).join(bait)).expect(bait);
+                assert!(content.starts_with("bait "), "{place} {bait}: {content}");
+            }
+        }
+    });
+}
