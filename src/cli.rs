@@ -85,7 +85,7 @@ pub struct Cli {
     /// Run the command as this user, in these groups and no others: numbers, or names of the inside's own /etc/passwd and
     /// /etc/group. It has only the capabilities that --cap-add names, unless it is 0 [default: who the caller appears as;
     /// GID: the user's own there, or else the number of UID]
-    #[arg(long, value_name = "UID[:GID][,GROUP...]", value_parser = account, allow_hyphen_values = true, help_heading = "Identity")]
+    #[arg(long, value_name = "UID[:GID][,GROUP...]", value_parser = account, allow_negative_numbers = true, help_heading = "Identity")]
     user: Option<Account>,
 
     /// Forbid to make further user namespaces inside
@@ -229,15 +229,15 @@ pub struct Cli {
     rlimit: Vec<Limit>,
 
     /// How gladly the kernel ends the command when memory runs out, -1000 to 1000 [default: the caller's]
-    #[arg(long, value_name = "N", value_parser = privileges::oom_score, allow_hyphen_values = true, help_heading = "Privileges")]
+    #[arg(long, value_name = "N", value_parser = privileges::oom_score, allow_negative_numbers = true, help_heading = "Privileges")]
     oom_score_adj: Option<i32>,
 
     /// The nice value, -20 to 19 [default: the caller's]
-    #[arg(long, value_name = "N", value_parser = privileges::niceness, allow_hyphen_values = true, help_heading = "Privileges")]
+    #[arg(long, value_name = "N", value_parser = privileges::niceness, allow_negative_numbers = true, help_heading = "Privileges")]
     nice: Option<i32>,
 
     /// The permissions that new files do not get, in octal, 0 to 777 [default: the caller's]
-    #[arg(long, value_name = "MODE", value_parser = privileges::umask, allow_hyphen_values = true, help_heading = "Privileges")]
+    #[arg(long, value_name = "MODE", value_parser = privileges::umask, allow_negative_numbers = true, help_heading = "Privileges")]
     umask: Option<u32>,
 
     /// Set a variable; may be repeated

@@ -1056,7 +1056,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "until every option that they use is in cli.rs"]
     fn the_built_in_profiles_are_sound() {
         let definition = built(cli::definition());
         for (name, _) in BUILT_IN {

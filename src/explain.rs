@@ -980,7 +980,7 @@ mod tests {
                 groups_by: Writer::Launcher,
                 deny_setgroups: true,
             }),
-            init_capabilities: &[21],
+            init_capabilities: vec![21],
             init_ids: InitIds::default(),
             init: handoff::Plan {
                 log_level: 4,

@@ -92,7 +92,7 @@ fn no_mount_of_the_inside_is_seen_outside() {
             "mount -t tmpfs inner {0} && echo mounted && read -r _; grep -c ' {0} ' /proc/self/mountinfo",
             folder.path().display()
         );
-        let mut sandbox = Talk::start(&mut caller.shell(&script));
+        let mut sandbox = Talk::start(&mut caller.shell_with(&["--cap-add", "SYS_ADMIN"], &script));
         assert_eq!(sandbox.hear().as_deref(), Some("mounted"));
         assert_eq!(outside(), before);
         sandbox.say("");
@@ -150,7 +150,8 @@ fn nothing_propagates_from_or_to_a_shared_mount() {
         assert!(before.lines().all(|mount| mount.contains(" shared:")), "{before}");
         let script =
             format!("mount -t tmpfs x {inner} && echo mounted && read -r _ && cat /proc/self/mountinfo");
-        let mut sandbox = Talk::start(&mut outside.command(&caller.shell(&script)));
+        let mut sandbox =
+            Talk::start(&mut outside.command(&caller.shell_with(&["--cap-add", "SYS_ADMIN"], &script)));
         assert_eq!(sandbox.hear().as_deref(), Some("mounted"));
         assert_eq!(outside.mounts(), before);
         let mut mount = Command::new("mount");

@@ -160,7 +160,8 @@ impl<'a> Privileges<'a> {
                     ..failed("groups")(errno)
                 },
             }),
-            result => result.map_err(failed("groups")),
+            // Without groups of its own, it is the change of user that is not allowed.
+            result => result.map_err(failed(if groups.is_empty() { "user" } else { "groups" })),
         }
     }
 }
@@ -266,9 +267,10 @@ fn of_oom_score(value: i32, errno: Errno) -> Failure {
 
 fn of_limit(resource: u32, errno: Errno) -> Failure {
     let name = LIMITS.iter().find(|(_, number)| *number == resource).map_or("unknown", |(name, _)| *name);
+    let most = if name == "nofile" { " (and none is above fs.nr_open)" } else { "" };
     let detail = match errno {
         Errno::EPERM => {
-            "the hard limit is above the caller's, for which it takes CAP_SYS_RESOURCE outside".into()
+            format!("the hard limit is above the caller's, for which it takes CAP_SYS_RESOURCE outside{most}")
         }
         _ => String::new(),
     };

@@ -664,13 +664,29 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: u64) -> Result
 /// Attaches a detached mount, on top of whatever is mounted there. See move_mount(2).
 ///
 /// # Errors
-/// ENOTDIR: one is a directory and the other is none.
+/// EINVAL: one is a directory and the other is none.
 pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     let (from, to) = (mount.as_raw_fd(), at.as_raw_fd());
     // SAFETY: two empty paths and numbers.
     let result = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
     Errno::result(result).map(drop)
+}
+
+/// The mount and the inode number of what a descriptor stands for. See statx(2), STATX_MNT_ID.
+///
+/// # Errors
+/// ENOSYS: no Linux 4.11.
+pub fn mount_and_inode(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_MNT_ID | libc::STATX_INO;
+    // SAFETY: an empty path, and room for one statx, which the kernel fills.
+    let result =
+        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, found.as_mut_ptr()) };
+    Errno::result(result)?;
+    // SAFETY: any bytes are a statx, and these are zero where the kernel wrote nothing.
+    let found = unsafe { found.assume_init() };
+    Ok((found.stx_mnt_id, found.stx_ino))
 }
 
 /// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.

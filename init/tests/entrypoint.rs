@@ -139,13 +139,18 @@ fn a_wrong_command_line_is_125_and_one_line_that_names_what_is_wrong() {
         (&["--remap", "256", "true"], "--remap: \"256\" is no exit code: they go from 0 to 255".into()),
         (&["--remap", "1:-1", "true"], "--remap: \"-1\" is no exit code: they go from 0 to 255".into()),
         (
-            &["--user", "no such user", "true"],
-            "--user: \"no such user\" is no id, and no name in /etc/passwd".into(),
+            &["--user", "no-such-user", "true"],
+            "--user: \"no-such-user\" is no id, and no name in /etc/passwd".into(),
         ),
         (
-            &["--user", "0:no such group", "true"],
-            "--user: \"no such group\" is no id, and no name in /etc/group".into(),
+            &["--user", "0:no-such-group", "true"],
+            "--user: \"no-such-group\" is no id, and no name in /etc/group".into(),
         ),
+        (
+            &["--user", "0x0", "true"],
+            "--user: \"0x0\" is neither an id (0 to 4294967294, in decimal digits) nor a name".into(),
+        ),
+        (&["--user", "0:0,0", "true"], "--user: \"0:0,0\": say UID[:GID]".into()),
         (
             &["--user", "4294967295", "true"],
             "--user: \"4294967295\" is no id: they go from 0 to 4294967294".into(),

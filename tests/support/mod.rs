@@ -7,7 +7,7 @@ pub mod hostile;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
@@ -319,4 +319,148 @@ pub fn processes_with(marker: &str) -> Vec<i32> {
 /// A text that is in no other test's command lines.
 pub fn marker(test: &str) -> String {
     format!("marker-{test}-{}", std::process::id())
+}
+
+/// The line on stderr of a launch that fails with 125.
+#[track_caller]
+pub fn refused(command: &mut Command) -> String {
+    let (code, stderr) = code_and_stderr(command);
+    assert_eq!(code, 125, "{stderr}");
+    stderr.trim_end_matches('\n').into()
+}
+
+/// A mount that the workload finds: a line of proc_pid_mountinfo(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The mount point.
+    pub at: String,
+    /// The mount's own options.
+    pub options: String,
+    /// The file system's type.
+    pub kind: String,
+    /// The file system's options.
+    pub file_system_options: String,
+}
+
+/// What is mounted, by the text of mountinfo.
+pub fn mounts_in(mountinfo: &str) -> Vec<Mount> {
+    let mount = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ").expect("two halves");
+        let (mount, file_system): (Vec<_>, Vec<_>) =
+            (mount.split(' ').collect(), file_system.split(' ').collect());
+        Mount {
+            at: mount[4].into(),
+            options: mount[5].into(),
+            kind: file_system[0].into(),
+            file_system_options: file_system[2].into(),
+        }
+    };
+    mountinfo.lines().map(mount).collect()
+}
+
+/// A temporary folder of somebody's, which everybody can read.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn of(caller: Caller) -> Self {
+        let folder = public_folder();
+        chown(folder.path(), Some(caller.uid()), Some(caller.gid())).expect("chown");
+        Self(folder)
+    }
+
+    /// The path of an entry, or of the folder where `name` is empty.
+    pub fn path(&self, name: &str) -> String {
+        let path = if name.is_empty() { self.0.path().to_owned() } else { self.0.path().join(name) };
+        path.into_os_string().into_string().expect("text")
+    }
+
+    /// A file of the owner's; its path.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).expect("write");
+        self.give(&path);
+        path
+    }
+
+    /// A directory of the owner's; its path.
+    pub fn directory(&self, name: &str) -> String {
+        let path = self.path(name);
+        fs::create_dir(&path).expect("mkdir");
+        self.give(&path);
+        path
+    }
+
+    /// A symbolic link; its path.
+    pub fn link(&self, target: &str, name: &str) -> String {
+        let path = self.path(name);
+        std::os::unix::fs::symlink(target, &path).expect("symlink");
+        path
+    }
+
+    /// What is in a file.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// The sorted names of what is in a directory.
+    #[track_caller]
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(name)).expect(name);
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.expect(name).file_name().into_string().expect("text")).collect();
+        names.sort();
+        names
+    }
+
+    fn give(&self, path: &str) {
+        let owner = fs::metadata(self.0.path()).expect("stat");
+        chown(path, Some(owner.uid()), Some(owner.gid())).expect("chown");
+    }
+}
+
+/// What a root file system of the tests' can do.
+const APPLETS: [&str; 18] = [
+    "cat", "dd", "echo", "find", "grep", "head", "id", "ls", "pwd", "readlink", "rm", "sh", "sleep", "stat",
+    "touch", "true", "tty", "wc",
+];
+
+/// A root file system of somebody's: bin with a static busybox, etc with a file, and nothing else.
+pub struct Root(Folder);
+
+impl Root {
+    /// Loudly none where there is no busybox.
+    pub fn of(caller: Caller) -> Option<Self> {
+        Self::at(Folder::of(caller), "")
+    }
+
+    /// The one in a directory of a folder.
+    pub fn at(folder: Folder, name: &str) -> Option<Self> {
+        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        let Some(busybox) = busybox else {
+            cannot_run("root file systems", "busybox-static is not installed");
+            return None;
+        };
+        let inside = |path: &str| Path::new(name).join(path).into_os_string().into_string().expect("text");
+        folder.directory(&inside("bin"));
+        install(Path::new(busybox), Path::new(&folder.path(&inside("bin/busybox"))));
+        for applet in APPLETS {
+            folder.link("busybox", &inside(&format!("bin/{applet}")));
+        }
+        folder.directory(&inside("etc"));
+        folder.file(&inside("etc/name"), "the inner root\n");
+        Some(Self(folder))
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Folder {
+        &self.0
+    }
+
+    /// `launch --rootfs ROOT OPTIONS… -- /bin/sh -c SCRIPT`, as this caller.
+    pub fn shell(&self, caller: Caller, options: &[&str], script: &str) -> Command {
+        let root = self.0.path("");
+        let start = ["--rootfs", &root];
+        caller.launch(start.iter().chain(options).chain(&["--", "/bin/sh", "-c", script]))
+    }
 }

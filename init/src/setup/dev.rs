@@ -28,7 +28,7 @@ const LINKS: [(&str, &str); 6] = [
 pub(super) fn mount(tree: &Tree, at: &OsStr, devices: &[(&str, OwnedFd)]) -> Result<OwnedFd, Problem> {
     let dev = filesystems::tmpfs(None, 0o755)?;
     let point = tree.find_or_make(at, Kind::Directory(Mode::from_bits_truncate(0o755)))?;
-    sys::move_mount(dev.as_fd(), point.as_fd())?;
+    tree.attach(dev.as_fd(), point.as_fd())?;
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)?;
     }

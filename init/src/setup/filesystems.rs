@@ -86,7 +86,9 @@ pub(crate) fn proc(hide_pids: Option<u8>, only_pids: bool) -> Result<OwnedFd, Pr
     if only_pids {
         new.set(c"subset", "pid")?;
     }
-    new.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+    let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    // What the kernel has to say of it ("Mount too revealing") is the launcher's hint's to explain.
+    new.mount(attributes).map_err(|problem| problem.errno.into())
 }
 
 /// An instance that shares no terminal with any other; see the kernel's Documentation/filesystems/devpts.rst.
@@ -126,5 +128,11 @@ pub(super) fn overlay(layers: &Layers<'_>) -> Result<OwnedFd, Problem> {
         // What would be in trusted.* needs CAP_SYS_ADMIN outside of every user namespace.
         new.flag(c"userxattr")?;
     }
-    new.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    new.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV).map_err(|problem| match problem {
+        Problem { errno, detail } if detail.is_empty() => {
+            let detail = format!("{} (overlayfs says why in the kernel's log alone: dmesg)", errno.desc());
+            Problem { errno, detail }
+        }
+        problem => problem,
+    })
 }

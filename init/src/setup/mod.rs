@@ -81,6 +81,10 @@ struct Setup {
 
 impl Setup {
     fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
+        if matches!(step, Step::ChangeDirectory(_) | Step::KeepDirectory(_) | Step::FindDirectory(_)) {
+            // Its end leads to `/`, and the workload starts where these steps lead to.
+            self.staging.end()?;
+        }
         match step {
             Step::HostName(name) => names::set_host_name(name)?,
             Step::DomainName(name) => names::set_domain_name(name)?,
@@ -92,7 +96,10 @@ impl Setup {
             Step::ReadOnly => self.tree.make_read_only()?,
             Step::Mount { what, at } => self.mount(what, at, opened)?,
             Step::Directory { path, mode } => {
-                self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
+                let found = self.tree.find_or_make(path, Kind::Directory(Mode::from_bits_truncate(*mode)))?;
+                if !is_directory(&fstat(&found)?) {
+                    return Err(Errno::ENOTDIR.into());
+                }
             }
             Step::Symlink { target, path } => self.tree.make_link(target, path)?,
             Step::Mask(path) => self.mask(path)?,
@@ -164,13 +171,7 @@ impl Setup {
             ) => return Err(Errno::EBADF.into()),
         };
         let point = self.tree.find_or_make(at, Kind::of(&fstat(&mount)?))?;
-        sys::move_mount(mount.as_fd(), point.as_fd()).map_err(|errno| match errno {
-            Errno::ENOTDIR => Problem {
-                errno,
-                detail: "a directory can only be mounted on a directory, and a file on a file".into(),
-            },
-            errno => errno.into(),
-        })
+        self.tree.attach(mount.as_fd(), point.as_fd())
     }
 
     fn mask(&mut self, path: &OsStr) -> Result<(), Problem> {
@@ -179,7 +180,7 @@ impl Setup {
             point => point?,
         };
         let mask = self.staging.mask(is_directory(&fstat(&point)?))?;
-        Ok(sys::move_mount(mask.as_fd(), point.as_fd())?)
+        self.tree.attach(mask.as_fd(), point.as_fd())
     }
 
     /// A path that nothing is mounted on is made a mount of its own for it.

@@ -42,7 +42,7 @@ pub(super) fn mount(
 ) -> Result<(), Problem> {
     let proc = filesystems::proc(hide_pids, only_pids)?;
     let point = tree.find_or_make(at, Kind::Directory(Mode::from_bits_truncate(0o555)))?;
-    sys::move_mount(proc.as_fd(), point.as_fd())?;
+    tree.attach(proc.as_fd(), point.as_fd())?;
     if masked {
         mask(proc.as_fd(), staging)?;
     }

@@ -6,12 +6,13 @@
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use libc;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::filesystems::{self, Layers};
 use super::problem::Problem;
@@ -103,7 +104,13 @@ fn clone(path: &OsStr, attributes: u64) -> Result<OwnedFd, Problem> {
 /// same file or directory is opened here by its path.
 fn clone_descriptor(number: i32, attributes: u64) -> Result<OwnedFd, Problem> {
     let meant = sys::duplicate(number).map_err(Problem::about(format_args!("descriptor {number}")))?;
-    let tree = clone(&path_of(number)?, attributes)?;
+    let path = path_of(number)?;
+    if !Path::new(&path).is_absolute() {
+        let detail =
+            format!("descriptor {number} is {}: only files and directories have a path", path.display());
+        return Err(Problem::new(detail));
+    }
+    let tree = clone(&path, attributes)?;
     let (meant, found) = (fstat(&meant)?, fstat(&tree)?);
     if (meant.st_dev, meant.st_ino) == (found.st_dev, found.st_ino) {
         Ok(tree)
@@ -138,9 +145,11 @@ pub(super) fn overlay(
             // Its root's mode and owner are what the overlay's root has.
             let top = lower.first().map(fstat).transpose()?;
             let (upper, work) = staging.layers(top.as_ref())?;
-            filesystems::overlay(&Layers { lower, upper: Some((&upper, &work)) })
+            writable(filesystems::overlay(&Layers { lower, upper: Some((&upper, &work)) })?)
         }
-        (_, Some((upper, work))) => filesystems::overlay(&Layers { lower, upper: Some((upper, work)) }),
+        (_, Some((upper, work))) => {
+            writable(filesystems::overlay(&Layers { lower, upper: Some((upper, work)) })?)
+        }
         // The kernel takes no single layer: an empty one below changes nothing.
         (_, None) if lower.len() == 1 => {
             let empty = staging.empty_directory()?;
@@ -160,6 +169,17 @@ pub(super) fn overlay(
         },
         problem => problem,
     })
+}
+
+/// The kernel makes an overlay whose work directory it cannot use a read-only one, and says so in its log alone
+/// (ovl_make_workdir in fs/overlayfs/super.c).
+fn writable(overlay: OwnedFd) -> Result<OwnedFd, Problem> {
+    if fstatvfs(&overlay)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Err(Problem::new(
+            "the upper and the work directory cannot be written to; they must be the caller's",
+        ));
+    }
+    Ok(overlay)
 }
 
 /// The caller's device file, if it is the device that it should be.

@@ -8,14 +8,13 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{FileStat, Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, chdir, fchdir, fchown};
 
 use super::filesystems;
 use super::problem::Problem;
-use super::tree::Tree;
 use crate::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 
 /// What a mask and an empty layer are called in it.
@@ -23,17 +22,25 @@ const MASK_FILE: &str = "mask";
 const MASK_DIRECTORY: &str = "masked";
 const EMPTY: &str = "empty";
 
-/// Attached on top of `/` when it is first needed: a lookup starts below it, so that nothing finds it, but the kernel
-/// copies only mounts that are attached.
+/// Where it is attached, the first that there is: in the caller's /proc, which a fresh one covers, or which the sandbox's
+/// own root has not. Not on `/`: a lookup of `..` there goes on in what is mounted on top, in whatever root it is confined
+/// to (follow_dotdot in fs/namei.c), and a hostile link would lead mounts and masks astray.
+const PLACES: [&str; 2] = ["/proc/sys", "/proc/self/task"];
+
+/// Attached when it is first needed: the kernel copies only mounts that are.
 pub(super) struct Staging {
+    place: Option<OwnedFd>,
     root: Option<OwnedFd>,
     /// How many entries were made.
     entries: usize,
 }
 
 impl Staging {
+    /// Finds its place, before anything is mounted.
     pub(super) fn new() -> Self {
-        Self { root: None, entries: 0 }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let place = PLACES.iter().find_map(|path| open(*path, flags, Mode::empty()).ok());
+        Self { place, root: None, entries: 0 }
     }
 
     /// Detaches it. The working directory is `/` then, if there was one.
@@ -106,8 +113,12 @@ impl Staging {
 
     fn root(&mut self) -> Result<OwnedFd, Problem> {
         if self.root.is_none() {
+            let Some(place) = &self.place else {
+                return Err(Problem::new("/proc must be mounted"));
+            };
             let root = filesystems::tmpfs(None, 0o700)?;
-            sys::move_mount(root.as_fd(), Tree::callers()?.root())?;
+            sys::move_mount(root.as_fd(), place.as_fd())
+                .map_err(Problem::about("a place for what is made"))?;
             self.root = Some(root);
         }
         // A descriptor of its own, so that the counter can be changed meanwhile.

@@ -75,6 +75,19 @@ impl Tree {
         sys::mount_setattr(self.root(), true, sys::MOUNT_ATTR_RDONLY)
     }
 
+    /// Attaches a mount that nobody has yet at `point`, which was found in the tree. Nothing can be attached to its root: no
+    /// lookup from there would go through it. Of a mount of the wrong kind move_mount(2) says no more than EINVAL.
+    pub(super) fn attach(&self, mount: BorrowedFd<'_>, point: BorrowedFd<'_>) -> Result<(), Problem> {
+        if sys::mount_and_inode(point)? == sys::mount_and_inode(self.root())? {
+            return Err(Problem::new("this is the root directory, which nothing can be mounted on any more"));
+        }
+        match (is_directory(&fstat(mount)?), is_directory(&fstat(point)?)) {
+            (true, false) => Err(Problem::new("a directory cannot be mounted on a file")),
+            (false, true) => Err(Problem::new("a file cannot be mounted on a directory")),
+            _ => Ok(sys::move_mount(mount, point)?),
+        }
+    }
+
     /// What is at `path`, links followed.
     pub(super) fn find(&self, path: &OsStr) -> Result<OwnedFd, Errno> {
         open_in(self.root(), path, OFlag::O_PATH)
