@@ -28,8 +28,6 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("strict", include_str!("profiles/strict.toml")),
 ];
 
-/// No file of options is as long as this, in bytes.
-
 /// The key of an array of tables, each of which has one key: options of different kinds in their order.
 const STEPS: &str = "steps";
 /// The key, and the option, that names the profile below.

@@ -138,9 +138,7 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
             if failure.detail.contains("cannot be made") =>
         {
             Some(
-                "a missing mount point is made in the tree itself; make it there before, or mount a tmpfs above it \
-                 first"
-                    .into(),
+                "what is missing is made in the tree itself; make it there before, or mount a tmpfs above it first".into(),
             )
         }
         (Error::Inside(failure), Errno::EAGAIN) if failure.object == "fork" => {

@@ -15,7 +15,8 @@ use std::process::Stdio;
 use launch::plan::Options;
 use launch_init::handoff::{FileSystem, Source, Step};
 use support::{
-    Caller, Folder, Mount, Running, callers, code_and_stderr, mounts_in, program, refused, stdout_of, text,
+    Caller, Folder, MADE_IN_THE_TREE, Mount, Running, callers, code_and_stderr, mounts_in, program, refused,
+    stdout_of, text,
 };
 
 /// What the workload finds mounted uppermost on `path`.
@@ -284,7 +285,12 @@ fn a_directory_that_cannot_be_made_is_an_error() {
             "launch: directory: /proc/x/y: /proc/x cannot be made: No such file or directory"
         );
         if is_kept_out(caller) {
-            assert_eq!(made("/etc/x"), "launch: directory: /etc/x: /etc/x cannot be made: Permission denied");
+            assert_eq!(
+                made("/etc/x"),
+                format!(
+                    "launch: directory: /etc/x: /etc/x cannot be made: Permission denied\n{MADE_IN_THE_TREE}"
+                )
+            );
         }
     }
 }
@@ -709,7 +715,12 @@ fn what_cannot_be_mounted_where_it_should_be_is_named() {
         );
         assert_eq!(at("/etc/passwd/x"), "launch: mount: /etc/passwd/x: Not a directory");
         if is_kept_out(caller) {
-            assert_eq!(at("/etc/x/y"), "launch: mount: /etc/x/y: /etc/x cannot be made: Permission denied");
+            assert_eq!(
+                at("/etc/x/y"),
+                format!(
+                    "launch: mount: /etc/x/y: /etc/x cannot be made: Permission denied\n{MADE_IN_THE_TREE}"
+                )
+            );
         }
         let only = "only a directory, layers, or a tmpfs without a size can be mounted here, before all other mounts \
                     and without --rootfs";

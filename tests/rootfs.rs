@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use support::{
-    Caller, Folder, Mount, Root, callers, code_and_stderr, mounts_in, refused, run, stdout_of, text,
+    Caller, Folder, MADE_IN_THE_TREE, Mount, Root, callers, code_and_stderr, mounts_in, refused, run,
+    stdout_of, text,
 };
 
 /// What a script prints in a root, stderr included, before it ends with 0.
@@ -116,7 +117,10 @@ fn an_ordinary_user_is_kept_out_of_and_changes_nothing_in_a_root_of_somebody_els
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
     assert_eq!(refused(&mut launch()), format!("launch: root: {inner}: source {inner}: Permission denied"));
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("chmod");
-    assert_eq!(refused(&mut launch()), "launch: mount: /proc: /proc cannot be made: Permission denied");
+    assert_eq!(
+        refused(&mut launch()),
+        format!("launch: mount: /proc: /proc cannot be made: Permission denied\n{MADE_IN_THE_TREE}")
+    );
     assert_eq!(folder.list("closed/inner"), [""; 0]);
 }
 

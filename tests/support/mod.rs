@@ -329,6 +329,9 @@ pub fn refused(command: &mut Command) -> String {
     stderr.trim_end_matches('\n').into()
 }
 
+/// The line below an error of something that could not be made in the tree.
+pub const MADE_IN_THE_TREE: &str = "launch: hint: what is missing is made in the tree itself; make it there before, or mount a tmpfs above it first";
+
 /// A mount that the workload finds: a line of proc_pid_mountinfo(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
