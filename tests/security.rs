@@ -38,6 +38,16 @@ fn every_row_of_the_table_of_attacks_names_tests_that_there_are() {
     }
 }
 
+#[test]
+fn the_documented_list_of_refused_calls_is_the_one_that_is_compiled_in() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let document = fs::read_to_string(path).expect("docs/security.md");
+    let documented =
+        document.split("| call | fails with | because |\n|---|---|---|\n").nth(1).expect("the list");
+    let documented = documented.split("\n\n").next().expect("its rows");
+    assert_eq!(documented, launch::seccomp::table().trim_end());
+}
+
 fn tests_in(source: &str) -> Vec<String> {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let follows = |at: usize| lines[at..].iter().find_map(|line| line.strip_prefix("fn ")?.split('(').next());

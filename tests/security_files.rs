@@ -307,7 +307,7 @@ fn a_source_that_is_swapped_during_the_setup_is_the_one_that_was_opened() {
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             let held =
                 hostile.held(hostile.launch(&words, &read), || hostile.exchange("work/app", "work/link"));
-            assert_eq!(held, (0, "allowed".into(), String::new()), "{options:?}", options = words);
+            assert_eq!(held, (0, "allowed".into(), String::new()), "{words:?}");
             // Now that the swap has come first, it is the caller who names the other one.
             let words = options(&[]);
             let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -601,6 +601,27 @@ fn settings_of_the_kernel_are_never_written_to_files_of_the_tree() {
                 let content = fs::read_to_string(hostile.path(place).join(bait)).expect(bait);
                 assert!(content.starts_with("bait "), "{place} {bait}: {content}");
             }
+        }
+    });
+}
+
+#[test]
+fn what_a_tree_names_does_not_reach_the_terminal_as_it_is() {
+    each(|hostile| {
+        for name in ["proc", "dev", "tmp"] {
+            hostile.make_directory(&format!("root/{name}"));
+        }
+        hostile.file("root/not-a-directory", "");
+        hostile.link("/not-a-directory/\x1b]0;title\x07", "root/link");
+        hostile.file("root/script", "#!/\x1b[2J\n");
+        fs::set_permissions(hostile.path("root/script"), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let said = [
+            outcome(&mut hostile.shell(&["--tmpfs", "/link/x"], "true")),
+            outcome(&mut hostile.launch(&[], &["/script"])),
+        ];
+        for ((code, _, stderr), expected) in said.iter().zip([125, 127]) {
+            assert_eq!(*code, expected, "{stderr}");
+            assert!(!stderr.contains(['\x1b', '\x07']), "{stderr:?}");
         }
     });
 }
