@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
 use launch_init::parse::{account, descriptor, duration, id, variable};
 
@@ -31,13 +31,17 @@ use crate::spec::{self, size};
 #[command(
     name = "launch",
     version,
-    override_usage = "launch [OPTIONS] -- CMD [ARG...]",
+    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch diff DIR",
     after_help = "Exit status: CMD's own; 128+n if signal n killed it; 124 if --timeout ran out; 125 if launch \
                   failed; 126 if CMD could not be executed; 127 if it was not found.",
     after_long_help = EXIT_STATUS,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
     #[arg(value_name = "CMD", last = true, num_args = 1..)]
     command: Vec<OsString>,
@@ -286,6 +290,17 @@ pub struct Cli {
     verbose: u8,
 }
 
+/// What launch does besides running a command.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum Other {
+    /// List what launches with --keep DIR have added, changed and removed, a line each
+    Diff {
+        /// The directory of --keep
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
 const EXIT_STATUS: &str = "\
 Exit status:
   n      CMD exited with n
@@ -357,6 +372,8 @@ fn in_order(matches: &ArgMatches) -> Vec<Step> {
 pub enum Request {
     /// Run a command.
     Run(Box<Cli>),
+    /// List what is kept in this directory of `--keep`.
+    Diff(PathBuf),
     /// Print this text (help or version).
     Print(String),
 }
@@ -380,6 +397,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     match matches
         .and_then(|matches| Ok(Cli { mounts: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
     {
+        Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -525,6 +543,9 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
+        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
+            ("diff".into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
+        }
         ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
@@ -596,6 +617,20 @@ mod tests {
             "command line: ls: a command must stand behind --, as in: launch [OPTIONS] -- CMD [ARG...]";
         assert_eq!(refused("ls"), expected);
         assert_eq!(refused("--net none ls -l"), expected);
+    }
+
+    #[test]
+    fn diff_is_a_request_of_its_own_but_behind_the_dashes_a_command() {
+        assert!(matches!(parse_words("diff a/b"), Ok(Request::Diff(path)) if path.as_os_str() == "a/b"));
+        assert_eq!(options("-- diff a b").command, ["diff", "a", "b"]);
+        assert_eq!(
+            refused("diff"),
+            "command line: diff: says not of what; say launch diff DIR, the DIR of --keep"
+        );
+        assert!(refused("diff a b").starts_with("command line: b: "));
+        assert!(
+            refused("--net none diff a").starts_with("command line: diff: a command must stand behind --")
+        );
     }
 
     #[test]

@@ -17,9 +17,12 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
 use crate::executable::Executable;
-use crate::plan::{self, Caller, Capabilities, Identity, Network, Options, Plan, Seccomp, Share, Tmp};
+use crate::plan::{
+    self, Caller, Capabilities, Identity, Network, Options, Plan, Seccomp, Share, Tmp, Volatile,
+};
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
-use crate::{seccomp, subids, sys, text_file};
+use crate::volatile::Tree;
+use crate::{kept, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -295,7 +298,9 @@ impl Command {
     /// # Errors
     /// As [`plan::plan`]; [`Error::Signals`].
     pub fn plan(&self) -> Result<Plan, Error> {
-        plan::plan(&self.options, &self.caller()?)
+        let plan = plan::plan(&self.options, &self.caller()?)?;
+        plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Ok(plan)
     }
 
     /// Starts the sandbox and returns when init is held back for want of its plan ([`Sandbox::release`]); whether the
@@ -307,6 +312,10 @@ impl Command {
         // Before anything of ours is opened and could have one of these numbers.
         check_open(&self.options.descriptors())?;
         let plan = self.plan()?;
+        let lock = match &plan.kept {
+            Some(layers) => Some(kept::prepare(&layers.kept, &layers.manifest, &layers.layout)?),
+            None => None,
+        };
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
             let Some(given) = given else { continue };
@@ -316,7 +325,27 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })
+        let mut sandbox = Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })?;
+        sandbox.hold(lock);
+        Ok(sandbox)
+    }
+
+    /// What layers above `/` stand on. Nothing is read where there are none.
+    fn tree(&self, directory: &Result<Option<PathBuf>, Errno>) -> Result<Option<Tree>, Error> {
+        let kept = match &self.options.volatile {
+            None => return Ok(None),
+            Some(Volatile::Discard) => None,
+            Some(Volatile::Keep(directory)) => Some(kept::look_before_use(directory)?),
+        };
+        let root = self.options.root.as_ref().map(|root| root.path.as_path());
+        let mut own = Vec::new();
+        // Root's rights are those of its ids in the sandbox, and an ordinary user's layers would be in its way.
+        if root.is_none() && !geteuid().is_root() {
+            own.extend(directory.clone().ok().flatten());
+            own.extend(std::env::var_os("HOME").map(PathBuf::from));
+            own.push("/var/tmp".into());
+        }
+        tree::read(root.unwrap_or(Path::new("/")), &own, plan::fresh(&self.options), kept).map(Some)
     }
 
     fn caller(&self) -> Result<Caller, Error> {
@@ -328,7 +357,10 @@ impl Command {
                 signals::callers_state(mask)
             }
         };
+        let directory = working_directory();
+        let tree = self.tree(&directory)?;
         Ok(Caller {
+            tree,
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
@@ -336,7 +368,7 @@ impl Command {
                 Identity::Auto | Identity::Maps { .. } => subordinate_ids(),
                 _ => subids::Files::default(),
             },
-            directory: working_directory(),
+            directory,
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,

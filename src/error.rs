@@ -30,6 +30,10 @@ pub enum Error {
     Channel(Errno),
     /// A caller's descriptor cannot be used: its number, and why.
     Descriptor(i32, Errno),
+    /// What `/` is to be put together from cannot be read: which file.
+    Tree(OsString, Errno),
+    /// A directory of `--keep` cannot be used: which, and why.
+    Kept(OsString, String),
     /// The caller's signals cannot be blocked or received.
     Signals(Errno),
     /// The namespaces could not be made; which were asked for.
@@ -78,6 +82,8 @@ impl Error {
             Self::InitFile(..) => "init",
             Self::Channel(_) | Self::Handoff(_) | Self::Report(_) => "handoff",
             Self::Descriptor(..) => "descriptor",
+            Self::Tree(..) => "file tree",
+            Self::Kept(..) => "kept layers",
             Self::Signals(_) => "signals",
             Self::Clone(..) => "clone",
             Self::IdMap(..) | Self::Ids(..) | Self::IdHelper(..) | Self::ForeignProc => "id map",
@@ -99,7 +105,9 @@ impl Error {
             | Self::InitFile(object, _)
             | Self::Ids(object, _)
             | Self::IdHelper(object, _)
-            | Self::IdMap(object, _) => object.clone(),
+            | Self::IdMap(object, _)
+            | Self::Tree(object, _)
+            | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
             Self::Descriptor(number, _) => number.to_string().into(),
@@ -128,6 +136,7 @@ impl Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
@@ -143,6 +152,7 @@ impl Error {
         match self {
             Self::Option(_, reason)
             | Self::Config(_, reason)
+            | Self::Kept(_, reason)
             | Self::Ids(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
@@ -194,6 +204,7 @@ impl std::error::Error for Error {
             | Self::Signals(errno)
             | Self::Clone(_, errno)
             | Self::IdMap(_, errno)
+            | Self::Tree(_, errno)
             | Self::Handoff(errno)
             | Self::Terminal(errno)
             | Self::Signal(_, errno)

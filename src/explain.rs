@@ -20,7 +20,7 @@ use launch_init::supervisor::{Leftovers, Policy};
 use serde_json::{Value, json};
 
 use crate::error::printable;
-use crate::plan::{IdMap, IdMaps, InitIds, Plan, Writer, kinds_of, names_of};
+use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, names_of};
 use crate::subids::Kind;
 
 /// The version of the data's form: another one where a reader of the former would misread it.
@@ -137,9 +137,10 @@ impl Explained {
 }
 
 fn explain(plan: &Plan) -> Vec<Explained> {
-    let Plan { namespaces, maps, init_capabilities, init_ids, init } = plan;
+    let Plan { namespaces, maps, init_capabilities, init_ids, kept: layers, warnings: _, init } = plan;
     let handoff::Plan { log_level, steps, workload, policy, report_namespaces } = init;
     let mut explained = kept(&workload.descriptors);
+    explained.extend(layers.iter().map(kept_layers));
     explained.push(clone(*namespaces, maps.is_some(), init_capabilities));
     explained.extend(maps.iter().flat_map(id_maps));
     explained.push(Explained::new(
@@ -171,6 +172,16 @@ fn kept(descriptors: &Descriptors) -> Vec<Explained> {
         Explained::new(By::Launcher, "descriptor", number.to_string(), words, json!({ "descriptor": number }))
     };
     numbers.iter().map(explain).collect()
+}
+
+fn kept_layers(layers: &KeptLayers) -> Explained {
+    let KeptLayers { kept, manifest, layout: _ } = layers;
+    let words = match kept.manifest {
+        Some(_) => "what was kept there is used again, and this launch adds to it",
+        None => "what is written to / will be kept there: it is made, with a directory for each layer",
+    };
+    let details = json!({ "layers": manifest.parts });
+    Explained::new(By::Launcher, "kept layers", &kept.directory, words, details)
 }
 
 fn clone(namespaces: u64, has_maps: bool, init_capabilities: &[u32]) -> Explained {
@@ -295,6 +306,13 @@ fn set_up(step: &Step, grounds: &Grounds) -> (String, Value) {
             });
             (format!("leads to {}{made}", text(target)), action)
         }
+        Step::Copy { source, path } => {
+            let (made, on_disk) = grounds.in_words(path);
+            let action = json!({
+                "action": "copy", "path": spelled(path), "source": spelled(source), "made_on_disk": on_disk,
+            });
+            (format!("a file like the caller's {}, if it exists{made}", text(source)), action)
+        }
         Step::Mask(path) => (
             "hidden behind an empty one, which only root may read; one that is missing needs none".into(),
             json!({ "action": "mask", "path": spelled(path) }),
@@ -406,7 +424,7 @@ fn file_system(what: &FileSystem) -> (String, Value) {
 }
 
 fn overlay(layers: &Overlay) -> (String, Value) {
-    let Overlay { lower, upper } = layers;
+    let Overlay { lower, optional, upper } = layers;
     let names: Vec<_> = lower.iter().map(|directory| directory.to_string_lossy()).collect();
     let (changes, upper) = match upper {
         Upper::None => ("writing is refused (EROFS)".into(), json!({ "kind": "none" })),
@@ -418,10 +436,11 @@ fn overlay(layers: &Overlay) -> (String, Value) {
             json!({ "kind": "kept", "upper": spelled(upper), "work": spelled(work) }),
         ),
     };
+    let missing = if *optional { ", if it exists" } else { "" };
     let lower: Vec<_> = lower.iter().map(|directory| spelled(directory)).collect();
     (
-        format!("the caller's {} as one; {changes}", names.join(" over ")),
-        json!({ "kind": "overlay", "lower": lower, "upper": upper }),
+        format!("the caller's {} as one{missing}; {changes}", names.join(" over ")),
+        json!({ "kind": "overlay", "lower": lower, "optional": optional, "upper": upper }),
     )
 }
 
@@ -459,6 +478,7 @@ impl Grounds {
             | Step::ReadOnly
             | Step::Directory { .. }
             | Step::Symlink { .. }
+            | Step::Copy { .. }
             | Step::Mask(_)
             | Step::RemountReadOnly(_)
             | Step::EnterRoot
@@ -915,7 +935,7 @@ mod tests {
     }
 
     fn layers(upper: Upper) -> Overlay {
-        Overlay { lower: vec!["/l1".into(), "/l2".into()], upper }
+        Overlay { lower: vec!["/l1".into(), "/l2".into()], optional: false, upper }
     }
 
     fn every_step() -> Vec<Step> {
@@ -948,6 +968,7 @@ mod tests {
             mount(FileSystem::File { descriptor: 9 }, "/g"),
             Step::Directory { path: "/h".into(), mode: 0o755 },
             Step::Symlink { target: "../i".into(), path: "/j".into() },
+            Step::Copy { source: "/k".into(), path: "/l".into() },
             Step::Mask("/k".into()),
             Step::RemountReadOnly("/l".into()),
             Step::EnterRoot,
@@ -969,6 +990,8 @@ mod tests {
         policy.rewrites.set(libc::SIGTERM, libc::SIGINT);
         policy.rewrites.set(libc::SIGHUP, 0);
         Plan {
+            kept: None,
+            warnings: Vec::new(),
             namespaces: (libc::CLONE_NEWUSER | libc::CLONE_NEWPID) as u64,
             maps: Some(IdMaps {
                 users: vec![
@@ -1120,7 +1143,7 @@ init, PID 1 inside:
                 json!({
                     "action": "mount", "at": "/f", "made_on_disk": null,
                     "what": {
-                        "kind": "overlay", "lower": ["/l1", "/l2"],
+                        "kind": "overlay", "lower": ["/l1", "/l2"], "optional": false,
                         "upper": { "kind": "kept", "upper": "/u", "work": "/w" },
                     },
                 }),

@@ -101,7 +101,7 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
                 .into(),
         ),
         (Error::Clone(..), Errno::ENOSYS) => {
-            Some("clone3 is missing: Linux 5.11 is needed, and an outer container's seccomp filter that knows it".into())
+            Some("clone3 is missing: Linux 5.12 is needed, and an outer container's seccomp filter that knows it".into())
         }
         (Error::Clone(..), Errno::EAGAIN) => {
             Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())

@@ -8,11 +8,13 @@
 pub mod cli;
 mod command;
 pub mod config;
+pub mod diff;
 mod error;
 pub mod executable;
 pub mod explain;
 pub mod hints;
 mod idmap;
+mod kept;
 pub mod plan;
 pub mod privileges;
 pub mod relay;
@@ -24,6 +26,8 @@ pub mod subids;
 #[allow(unsafe_code)]
 mod sys;
 mod text_file;
+mod tree;
+pub mod volatile;
 pub mod watch;
 
 pub use command::{Child, Command, become_init_if_asked, check_open};

@@ -6,15 +6,17 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Form, Request};
 use launch::config::{Arguments, Homes};
+use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
 use launch::status::StatusLines;
 use launch::{Command, Error, SignalState, explain, watch};
-use launch_init::signals;
 use launch_init::terminal::Terminal;
+use launch_init::{exit, signals};
 use log::LevelFilter;
 use nix::errno::Errno;
 
@@ -43,6 +45,7 @@ fn launch() -> Result<u8, Error> {
             Some(form) => explain(&cli, signals, form).map_err(|error| arguments.blame(error)),
             None => run(&cli, &arguments, signals),
         },
+        Request::Diff(directory) => list_changes(&directory),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -87,15 +90,29 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
 fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
     start_log(cli.verbosity());
     let plan = command(cli, signals).0.plan()?;
-    let text = match form {
+    print(&match form {
         Form::Words => explain::words(&plan),
         Form::Json => explain::json(&plan),
-    };
+    })?;
+    Ok(0)
+}
+
+/// What could not be compared is said, and makes the list one that cannot be relied on.
+fn list_changes(directory: &Path) -> Result<u8, Error> {
+    let Diff { changes, failures } = diff::diff(directory)?;
+    print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())?;
+    for (path, reason) in &failures {
+        report(&Error::Kept(path.into(), reason.clone()));
+    }
+    Ok(if failures.is_empty() { 0 } else { exit::FAILED })
+}
+
+fn print(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has read enough: `launch --explain ... | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
-        Ok(()) => Ok(0),
+        Ok(()) => Ok(()),
     }
 }
 

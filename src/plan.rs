@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use crate::error::Error;
 use crate::seccomp;
 use crate::subids::{self, Kind, Owner};
+use crate::volatile::{self, Fresh, Kept, Layout, Manifest, Tree};
 
 /// What PID 1 needs of a root's capabilities; the numbers of linux/capability.h. A workload that is root inside
 /// gets its own by its exec, and any other has none.
@@ -313,6 +314,8 @@ pub struct Caller {
     pub seccomp: seccomp::Choice,
     /// How much is to be logged, as `log::LevelFilter` counts.
     pub log_level: u8,
+    /// What a `/` that is all writable is put together from; none without one.
+    pub tree: Option<Tree>,
 }
 
 /// What will be done.
@@ -322,6 +325,10 @@ pub struct Plan {
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,
+    /// What is made before, for what is to be kept.
+    pub kept: Option<KeptLayers>,
+    /// What the workload will find different from what was asked for, a line each.
+    pub warnings: Vec<String>,
     /// The capabilities that init keeps across its exec, where it isn't root inside: root gets them by the exec. Those
     /// that the kernel does not have count for nothing.
     pub init_capabilities: Vec<u32>,
@@ -329,6 +336,17 @@ pub struct Plan {
     pub init_ids: InitIds,
     /// What init is told.
     pub init: handoff::Plan,
+}
+
+/// What a directory of `--keep` has to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLayers {
+    /// Which, and what it holds.
+    pub kept: Kept,
+    /// What it will hold.
+    pub manifest: Manifest,
+    /// What it is for.
+    pub layout: Layout,
 }
 
 /// The ids that init takes; none keeps the caller's.
@@ -412,6 +430,7 @@ pub fn names_of(namespaces: u64) -> String {
 /// [`Error::WorkingDirectory`].
 pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     check(options, caller)?;
+    let layers = layers(options, caller)?;
     let new_user = !options.share.contains(&Share::User);
     let maps = if new_user { Some(id_maps(&options.identity, caller)?) } else { None };
     let (init_ids, init_capabilities) = match &maps {
@@ -437,7 +456,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
         init_ids,
         init: handoff::Plan {
             log_level: caller.log_level,
-            steps: steps(options, caller)?,
+            steps: steps(options, caller, layers.as_ref())?,
             workload: Workload {
                 command: options.command.clone(),
                 environment: environment(options, caller),
@@ -457,7 +476,43 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
             report_namespaces: options.report_namespaces,
         },
+        warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
+        kept: layers.and_then(|Layers { layout, kept }| {
+            kept.map(|(kept, manifest)| KeptLayers { kept, manifest, layout })
+        }),
     })
+}
+
+/// What a `/` that is all writable consists of.
+struct Layers {
+    layout: Layout,
+    kept: Option<(Kept, Manifest)>,
+}
+
+fn layers(options: &Options, caller: &Caller) -> Result<Option<Layers>, Error> {
+    let option = match options.volatile {
+        None => return Ok(None),
+        Some(Volatile::Discard) => "--volatile",
+        Some(Volatile::Keep(_)) => "--keep",
+    };
+    let Some(tree) = &caller.tree else {
+        return Err(Error::Option(option.into(), "the caller's mounts have not been read".into()));
+    };
+    let layout = volatile::assemble(tree, fresh(options));
+    let kept = match &tree.kept {
+        Some(kept) => {
+            let manifest = Manifest::of(&layout, kept)
+                .map_err(|reason| Error::Kept(kept.directory.clone().into(), reason))?;
+            Some((kept.clone(), manifest))
+        }
+        None => None,
+    };
+    Ok(Some(Layers { layout, kept }))
+}
+
+/// Where a sandbox has file systems of its own.
+pub(crate) fn fresh(options: &Options) -> Fresh {
+    Fresh { dev: options.root.is_some(), tmp: options.tmp != Tmp::Callers }
 }
 
 /// Init's own, and those that it hands on.
@@ -506,6 +561,15 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
         check_map(Kind::Groups, groups)?;
     }
     check_privileges(options)?;
+    if let Some(volatile) = &options.volatile {
+        let option = if *volatile == Volatile::Discard { "--volatile" } else { "--keep" };
+        if options.read_only {
+            return wrong(option, "makes all of / writable, and --read-only nothing: leave one out");
+        }
+        if options.root.as_ref().is_some_and(|root| root.writable) {
+            return wrong(option, "writes to layers above the --rootfs, never to it: leave :rw out");
+        }
+    }
     if options.tmp == (Tmp::Fresh { size: Some(0) }) {
         return wrong("--tmp-size", "must be more than nothing");
     }
@@ -691,7 +755,7 @@ fn init_within(maps: &IdMaps, caller: &Caller, asked: Capabilities) -> Result<(I
     Ok((InitIds { user, group, leaves_groups: is_changed && !maps.deny_setgroups }, capabilities))
 }
 
-fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::with_capacity(8);
     if !options.share.contains(&Share::Uts) {
         steps.push(Step::HostName(options.host_name.clone().unwrap_or_else(|| "container".into())));
@@ -707,7 +771,7 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
     if options.no_user_namespaces {
         steps.push(Step::NoUserNamespaces);
     }
-    steps.extend(files(options, caller)?);
+    steps.extend(files(options, caller, layers)?);
     if options.group == Group::Session {
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
@@ -717,10 +781,12 @@ fn steps(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
 }
 
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
-fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
+fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     let mut rest = options.files.iter();
-    if let Some(root) = &options.root {
+    if let Some(Layers { layout, kept }) = layers {
+        steps.extend(volatile::steps(layout, kept.as_ref().map(|(kept, manifest)| (kept, manifest))));
+    } else if let Some(root) = &options.root {
         let path = absolute(root.path.as_os_str(), caller)?;
         steps.push(Step::Root(Root::Directory { path, writable: root.writable }));
     } else if let Some(root) = options.files.first().and_then(root_of) {
@@ -733,7 +799,8 @@ fn files(options: &Options, caller: &Caller) -> Result<Vec<Step>, Error> {
         }));
         rest.next();
     }
-    let is_new = !steps.is_empty();
+    // What is on layers above the caller's `/` is the caller's still.
+    let is_new = if layers.is_some() { options.root.is_some() } else { !steps.is_empty() };
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
@@ -826,6 +893,7 @@ fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
 fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Error> {
     let absolute = |path: OsString| absolute(&path, caller);
     Ok(Overlay {
+        optional: overlay.optional,
         lower: overlay.lower.into_iter().map(absolute).collect::<Result<_, _>>()?,
         upper: match overlay.upper {
             Upper::Kept { upper, work } => Upper::Kept { upper: absolute(upper)?, work: absolute(work)? },
@@ -890,6 +958,7 @@ mod tests {
             kernel: (6, 1),
             seccomp: seccomp::Choice::Default,
             log_level: 0,
+            tree: None,
         }
     }
 

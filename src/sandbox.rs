@@ -25,6 +25,7 @@ use nix::unistd::Pid;
 use crate::error::Error;
 use crate::executable::Executable;
 use crate::idmap::{self, Helpers};
+use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
 use crate::sys;
 
@@ -75,6 +76,8 @@ pub struct Sandbox {
     failure: Option<Failure>,
     started: bool,
     reaped: bool,
+    /// What nobody else may use until all inside has ended.
+    held: Option<Lock>,
 }
 
 impl Sandbox {
@@ -103,6 +106,7 @@ impl Sandbox {
             failure: None,
             started: false,
             reaped: false,
+            held: None,
         };
         if let Some(maps) = &plan.maps {
             let mask = plan.init.workload.signals.mask;
@@ -110,6 +114,11 @@ impl Sandbox {
                 .map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
+    }
+
+    /// Keeps what the sandbox uses reserved as long as it lives.
+    pub(crate) fn hold(&mut self, lock: Option<Lock>) {
+        self.held = lock;
     }
 
     /// Hands the plan over. Whether the workload runs comes as an event.

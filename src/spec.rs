@@ -136,7 +136,7 @@ pub fn overlay(text: &OsStr, discards: bool) -> Result<Step, String> {
         (Some(upper), Some(work)) => Upper::Kept { upper, work },
         _ => return Err("upper= and work= go together: two directories of one file system".into()),
     };
-    Ok(Step::Mount { what: FileSystem::Overlay(Overlay { lower, upper }), at })
+    Ok(Step::Mount { what: FileSystem::Overlay(Overlay { lower, optional: false, upper }), at })
 }
 
 /// A value of `--symlink`, `TARGET:DEST`.
@@ -361,12 +361,16 @@ mod tests {
     fn an_overlay_has_its_layers_in_their_order() {
         let layers = Overlay {
             lower: vec![os(b"/a,b"), os(b"/c")],
+            optional: false,
             upper: Upper::Kept { upper: os(b"/u"), work: os(b"/w") },
         };
         let text = "/o:lower=/a\\,b:lower=/c,upper=/u,work=/w";
         assert_eq!(mounted(overlay(OsStr::new(text), false)), (FileSystem::Overlay(layers), os(b"/o")));
         let (what, _) = mounted(overlay(OsStr::new("/o:lower=/a"), true));
-        assert_eq!(what, FileSystem::Overlay(Overlay { lower: vec![os(b"/a")], upper: Upper::Discarded }));
+        assert_eq!(
+            what,
+            FileSystem::Overlay(Overlay { lower: vec![os(b"/a")], optional: false, upper: Upper::Discarded })
+        );
     }
 
     #[test]

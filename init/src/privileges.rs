@@ -202,11 +202,12 @@ fn check_available(sets: CapabilitySets) -> Result<(), Failure> {
 
 fn bound(allowed: u64) -> Result<(), Errno> {
     for capability in (0..u64::BITS).filter(|capability| allowed & 1 << capability == 0) {
-        match sys::may_have_capability(capability) {
-            Ok(true) => sys::forbid_capability(capability)?,
-            Ok(false) => {}
+        match sys::forbid_capability(capability) {
+            Ok(()) => {}
             // The kernel's last one was before.
             Err(Errno::EINVAL) => break,
+            // Without CAP_SETPCAP, one that is not there anyway needs not be taken.
+            Err(Errno::EPERM) if sys::may_have_capability(capability) == Ok(false) => {}
             Err(errno) => return Err(errno),
         }
     }

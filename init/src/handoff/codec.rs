@@ -363,6 +363,10 @@ impl Writer {
             Step::ChangeDirectory(path) => self.tagged(15, path),
             Step::KeepDirectory(path) => self.tagged(16, path),
             Step::FindDirectory(path) => self.tagged(17, path),
+            Step::Copy { source, path } => {
+                self.tagged(18, path);
+                self.os_string(source);
+            }
         }
     }
 
@@ -426,6 +430,7 @@ impl Writer {
 
     fn overlay(&mut self, overlay: &Overlay) {
         self.list(&overlay.lower, Self::os_string);
+        self.bool(overlay.optional);
         match &overlay.upper {
             Upper::None => self.u8(0),
             Upper::Discarded => self.u8(1),
@@ -561,6 +566,10 @@ impl<'a> Reader<'a> {
             15 => Step::ChangeDirectory(self.os_string()?),
             16 => Step::KeepDirectory(self.os_string()?),
             17 => Step::FindDirectory(self.os_string()?),
+            18 => {
+                let path = self.os_string()?;
+                Step::Copy { source: self.os_string()?, path }
+            }
             _ => return Err(Malformed::Body),
         })
     }
@@ -602,13 +611,14 @@ impl<'a> Reader<'a> {
 
     fn overlay(&mut self) -> Result<Overlay, Malformed> {
         let lower = self.list(Self::os_string)?;
+        let optional = self.bool()?;
         let upper = match self.u8()? {
             0 => Upper::None,
             1 => Upper::Discarded,
             2 => Upper::Kept { upper: self.os_string()?, work: self.os_string()? },
             _ => return Err(Malformed::Body),
         };
-        if lower.is_empty() { Err(Malformed::Body) } else { Ok(Overlay { lower, upper }) }
+        if lower.is_empty() { Err(Malformed::Body) } else { Ok(Overlay { lower, optional, upper }) }
     }
 
     fn account(&mut self) -> Result<Account, Malformed> {
@@ -668,7 +678,11 @@ mod tests {
                 Step::PrivateMounts,
                 Step::NoUserNamespaces,
                 Step::Root(Root::Directory { path: "/root".into(), writable: true }),
-                Step::Root(Root::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::None })),
+                Step::Root(Root::Overlay(Overlay {
+                    lower: vec!["/a".into()],
+                    optional: true,
+                    upper: Upper::None,
+                })),
                 Step::Root(Root::Empty),
                 Step::ReadOnly,
                 mount(FileSystem::Bind {
@@ -686,15 +700,21 @@ mod tests {
                 mount(FileSystem::Tmpfs { size: Some(1 << 40), mode: 0o1777 }),
                 mount(FileSystem::Overlay(Overlay {
                     lower: vec!["/a".into(), "/b".into()],
+                    optional: false,
                     upper: Upper::Kept { upper: "/u".into(), work: "/w".into() },
                 })),
-                mount(FileSystem::Overlay(Overlay { lower: vec!["/a".into()], upper: Upper::Discarded })),
+                mount(FileSystem::Overlay(Overlay {
+                    lower: vec!["/a".into()],
+                    optional: true,
+                    upper: Upper::Discarded,
+                })),
                 mount(FileSystem::Proc { masked: true, hide_pids: Some(2), only_pids: false }),
                 mount(FileSystem::Dev),
                 mount(FileSystem::MessageQueue),
                 mount(FileSystem::File { descriptor: 9 }),
                 Step::Directory { path: "/d".into(), mode: 0o700 },
                 Step::Symlink { target: "../x".into(), path: "/s".into() },
+                Step::Copy { source: "/etc/x".into(), path: "/x".into() },
                 Step::Mask("/m".into()),
                 Step::RemountReadOnly("/r".into()),
                 Step::EnterRoot,

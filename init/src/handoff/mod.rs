@@ -86,6 +86,14 @@ pub enum Step {
         /// Where it is.
         path: OsString,
     },
+    /// A regular file like one of the caller's: with its content, time, permissions and, as far as possible, owner. One
+    /// that is missing is none.
+    Copy {
+        /// In the caller's tree; not a symbolic link.
+        source: OsString,
+        /// Where it is; nothing is there yet.
+        path: OsString,
+    },
     /// Hides a file or directory behind an empty one that nobody but root may open. One that does not exist needs none.
     Mask(OsString),
     /// What is mounted on this path, or else the path itself, is read-only; what is mounted below stays as it is.
@@ -169,6 +177,8 @@ pub enum FileSystem {
 pub struct Overlay {
     /// Directories of the caller's; the first is the uppermost. Never empty.
     pub lower: Vec<OsString>,
+    /// Whether a missing one of these is no error: nothing is mounted then.
+    pub optional: bool,
     /// Where changes go.
     pub upper: Upper,
 }
@@ -212,6 +222,7 @@ impl Step {
             Self::ReadOnly | Self::RemountReadOnly(_) => "read-only",
             Self::Directory { .. } => "directory",
             Self::Symlink { .. } => "symbolic link",
+            Self::Copy { .. } => "copy",
             Self::Mask(_) => "mask",
             Self::Pty { .. } => "terminal",
             Self::ChangeDirectory(_) | Self::KeepDirectory(_) | Self::FindDirectory(_) => "working directory",
@@ -246,6 +257,7 @@ impl Step {
             Self::Pty { .. } => OsStr::new("/dev/pts"),
             Self::Directory { path, .. }
             | Self::Symlink { path, .. }
+            | Self::Copy { path, .. }
             | Self::Mask(path)
             | Self::RemountReadOnly(path)
             | Self::ChangeDirectory(path)

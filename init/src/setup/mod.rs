@@ -102,6 +102,11 @@ impl Setup {
                 }
             }
             Step::Symlink { target, path } => self.tree.make_link(target, path)?,
+            Step::Copy { path, .. } => {
+                if let Opened::Content(original) = opened {
+                    self.tree.make_copy(original, path)?;
+                }
+            }
             Step::Mask(path) => self.mask(path)?,
             Step::RemountReadOnly(path) => self.make_read_only(path)?,
             Step::EnterRoot => {
@@ -137,6 +142,9 @@ impl Setup {
             (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
             (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
         };
+        // The layers of an overlay come from a staging that is on top of `/` by now. The new root would be attached on top
+        // of that, and be gone with it.
+        self.staging.end()?;
         self.tree = root::attach(mount)?;
         if matches!(what, Root::Directory { writable: false, .. }) {
             self.tree.make_read_only()?;

@@ -87,7 +87,22 @@ fn open_for(step: &Step) -> Result<Opened, Problem> {
         Step::Mount { what: FileSystem::File { descriptor }, .. } => {
             sys::duplicate(*descriptor).map(Opened::Content).map_err(Problem::about(descriptor))
         }
+        Step::Copy { source, .. } => open_file(source),
         _ => Ok(Opened::Nothing),
+    }
+}
+
+/// Without waiting for whoever would write to a FIFO that has taken its place.
+fn open_file(path: &OsStr) -> Result<Opened, Problem> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(Opened::Missing),
+        file => file.map_err(Problem::about(format_args!("source {}", path.display())))?,
+    };
+    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG {
+        Ok(Opened::Content(file))
+    } else {
+        Err(Problem::new(format!("source {}: is no regular file", path.display())))
     }
 }
 
@@ -124,8 +139,12 @@ fn open_layers(overlay: &Overlay) -> Result<Opened, Problem> {
         open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(Problem::about(format_args!("layer {}", path.display())))
     };
+    let lower: Result<Vec<_>, Problem> = overlay.lower.iter().map(|path| open_directory(path)).collect();
+    if overlay.optional && lower.as_ref().is_err_and(|problem| problem.errno == Errno::ENOENT) {
+        return Ok(Opened::Missing);
+    }
     Ok(Opened::Layers {
-        lower: overlay.lower.iter().map(|path| open_directory(path)).collect::<Result<_, _>>()?,
+        lower: lower?,
         upper: match &overlay.upper {
             Upper::Kept { upper, work } => Some((open_directory(upper)?, open_directory(work)?)),
             Upper::None | Upper::Discarded => None,

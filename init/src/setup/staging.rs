@@ -134,7 +134,7 @@ impl Staging {
 }
 
 /// A pipe gives its end of file when everybody has closed it.
-fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
+pub(super) fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
     let mut buffer = [0; 16 << 10];
     loop {
         match from.read(&mut buffer) {

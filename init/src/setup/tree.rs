@@ -6,16 +6,19 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
-use nix::unistd::symlinkat;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, futimens, mkdirat, mknodat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, symlinkat};
 
 use super::problem::Problem;
+use super::staging::copy;
 use crate::sys;
 
 /// As many symbolic links as the kernel follows in one path; path_resolution(7).
@@ -120,6 +123,29 @@ impl Tree {
             Err(Errno::EEXIST) if readlinkat(&directory, name).is_ok_and(|there| there == target) => Ok(()),
             other => other.map_err(Problem::from),
         }
+    }
+
+    /// Makes a regular file like another one, which must not be there.
+    pub(super) fn make_copy(&self, original: OwnedFd, path: &OsStr) -> Result<(), Problem> {
+        let path = Path::new(path);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::EEXIST.into());
+        };
+        let directory = self.find_or_make(parent.as_os_str(), Kind::Directory(DIRECTORY))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut new = File::from(openat(&directory, name, flags, Mode::from_bits_truncate(0o600))?);
+        let like = fstat(&original)?;
+        copy(&mut File::from(original), &mut new)?;
+        // EINVAL, EPERM: an owner that has no id inside stays root.
+        let _ = fchown(&new, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)));
+        fchmod(&new, Mode::from_bits_truncate(like.st_mode & 0o1777))?;
+        let moment = |seconds, nanoseconds| TimeSpec::new(seconds, nanoseconds);
+        futimens(
+            &new,
+            &moment(like.st_atime, like.st_atime_nsec),
+            &moment(like.st_mtime, like.st_mtime_nsec),
+        )?;
+        Ok(())
     }
 
     /// Makes what is missing of a path, from its first missing part on.
