@@ -512,7 +512,7 @@ fn layers(options: &Options, caller: &Caller) -> Result<Option<Layers>, Error> {
 
 /// Where a sandbox has file systems of its own.
 pub(crate) fn fresh(options: &Options) -> Fresh {
-    Fresh { dev: options.root.is_some(), tmp: options.tmp != Tmp::Callers }
+    Fresh { tmp: options.tmp != Tmp::Callers }
 }
 
 /// Init's own, and those that it hands on.
@@ -804,13 +804,15 @@ fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
+    // What a root outside does there is done to the whole machine, whatever mounts are read-only.
+    let has_walls = options.read_only || options.volatile.is_some();
     let proc = FileSystem::Proc {
-        masked: is_new,
+        masked: is_new || has_walls && caller.uid == 0,
         hide_pids: options.proc.hide_pids,
         only_pids: options.proc.only_pids,
     };
     steps.push(Step::Mount { what: proc.clone(), at: "/proc".into() });
-    if is_new {
+    if is_new || has_walls {
         steps.push(Step::Mount { what: FileSystem::Dev, at: "/dev".into() });
     }
     if let Tmp::Fresh { size } = options.tmp {

@@ -53,8 +53,6 @@ const VIEWS: [&str; 26] = [
     "sysfs",
     "tracefs",
 ];
-/// Those of them that outlive the machine's power.
-const LASTING_VIEWS: [&str; 2] = ["efivarfs", "pstore"];
 
 /// What the layers stand on. Paths in it are those of the inside, which start at the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,28 +211,23 @@ pub fn outside(base: &Path, path: &Path) -> PathBuf {
 /// Directories of the inside that get a mount or a file system of the sandbox's own, whatever is there outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fresh {
-    /// /dev; else it is the caller's.
-    pub dev: bool,
     /// /tmp.
     pub tmp: bool,
 }
 
 impl Fresh {
     fn is(self, path: &Path) -> bool {
-        path == Path::new("/proc")
-            || self.tmp && path == Path::new("/tmp")
-            || self.dev && path == Path::new("/dev")
+        path == Path::new("/proc") || path == Path::new("/dev") || self.tmp && path == Path::new("/tmp")
     }
 }
 
-/// Whether it is shown as it is, with all that is below.
-fn is_view(path: &Path, kind: Option<&String>, fresh: Fresh) -> bool {
-    // In a container, /dev is a tmpfs, and in a chroot no mount at all; but an overlay has no working devices.
-    path == Path::new("/dev") && !fresh.dev || kind.is_some_and(|kind| VIEWS.contains(&kind.as_str()))
+/// Whether it is shown as it is, with all that is below; read-only, since what is written there stays.
+fn is_view(kind: Option<&String>) -> bool {
+    kind.is_some_and(|kind| VIEWS.contains(&kind.as_str()))
 }
 
 fn is_leaf(path: &Path, mounts: &Mounts, fresh: Fresh) -> bool {
-    fresh.is(path) || is_view(path, mounts.below.get(path), fresh)
+    fresh.is(path) || is_view(mounts.below.get(path))
 }
 
 /// What does not follow from the mounts.
@@ -267,8 +260,6 @@ pub struct Layout {
     pub base: PathBuf,
     /// Every part, `/` first and each before what is below it.
     pub parts: Vec<Part>,
-    /// What is mounted below a part and has to be made read-only by itself.
-    pub read_only: Vec<PathBuf>,
     /// What the workload will find different from what it may expect, a line each.
     pub warnings: Vec<String>,
 }
@@ -293,12 +284,10 @@ pub enum What {
     Link(OsString),
     /// A file like the caller's.
     Copy,
-    /// The caller's.
+    /// The caller's, read-only.
     Bind {
         /// Whether it is a directory.
         directory: bool,
-        /// Whether nobody inside may write to it.
-        read_only: bool,
     },
     /// A directory for what a sandbox mounts anyway, with these permissions.
     MountPoint(u32),
@@ -315,12 +304,7 @@ pub fn assemble(tree: &Tree, fresh: Fresh) -> Layout {
         tree,
         fresh,
         copied: 0,
-        layout: Layout {
-            base: tree.base.clone(),
-            parts: Vec::new(),
-            read_only: Vec::new(),
-            warnings: Vec::new(),
-        },
+        layout: Layout { base: tree.base.clone(), parts: Vec::new(), warnings: Vec::new() },
     };
     assembly.directory(Path::new("/"), None, &tree.mounts.base);
     assembly.layout
@@ -349,13 +333,11 @@ impl Assembly<'_> {
     /// `kind`: the type of the file system that it is on.
     fn directory(&mut self, path: &Path, mode: Option<u32>, kind: &str) {
         let mounted = self.tree.mounts.below.get(path);
-        let read_only = What::Bind { directory: true, read_only: true };
+        let read_only = What::Bind { directory: true };
         if let Some(mode) = mode.filter(|_| self.fresh.is(path)) {
             self.put(path, What::MountPoint(mode));
-        } else if is_view(path, mounted, self.fresh) {
-            // Without a mount of its own it is the disk's.
-            self.put(path, What::Bind { directory: true, read_only: mounted.is_none() });
-            self.lasting_below(path);
+        } else if is_view(mounted) {
+            self.put(path, read_only);
         } else {
             match self.tree.listings.get(path) {
                 Some(Listing::Entries(mode, entries)) => {
@@ -399,25 +381,12 @@ impl Assembly<'_> {
                         self.copied += size;
                         self.put(path, What::Copy);
                     }
-                    None => self.put(path, What::Bind { directory: false, read_only: true }),
+                    None => self.put(path, What::Bind { directory: false }),
                 }
             }
             Node::Closed => self.warn(path, "is left out: it may not be looked at"),
         }
     }
-
-    /// A view is shown with all that is mounted below, of which some may be on a disk or outlive the machine's power.
-    fn lasting_below(&mut self, view: &Path) {
-        let is_lasting = |kind: &str| LASTING_VIEWS.contains(&kind) || !is_memory(kind);
-        let below =
-            self.tree.mounts.below.range(view.to_path_buf()..).take_while(|(path, _)| path.starts_with(view));
-        let lasting = below.filter(|(_, kind)| is_lasting(kind)).map(|(path, _)| path.clone());
-        self.layout.read_only.extend(lasting);
-    }
-}
-
-fn is_memory(kind: &str) -> bool {
-    VIEWS.contains(&kind) || kind == "tmpfs" || kind == "ramfs"
 }
 
 /// The steps that make it: the root, and what is mounted and made in it.
@@ -431,11 +400,11 @@ pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
             None => Upper::Discarded,
         },
     };
-    let bind = |path: &Path, directory: bool, read_only: bool| Step::Mount {
+    let bind = |path: &Path, directory: bool| Step::Mount {
         what: FileSystem::Bind {
             source: Source::Path(outside(&layout.base, path).into()),
-            read_only,
-            devices: directory && path == Path::new("/dev"),
+            read_only: true,
+            devices: false,
             // A file may vanish at any time; a directory is never missed in silence.
             optional: !directory,
         },
@@ -455,16 +424,16 @@ pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
                 Some((kept, _)) => Root::Directory { path: kept.tree().into(), writable: true },
                 None => Root::Empty,
             })),
-            What::Bind { read_only, .. } if path == Path::new("/") => {
+            What::Bind { .. } if path == Path::new("/") => {
                 let path = layout.base.clone().into();
-                steps.push(Step::Root(Root::Directory { path, writable: !read_only }));
+                steps.push(Step::Root(Root::Directory { path, writable: false }));
             }
             // The tree that is kept has it, unless the workload has removed it.
             _ if in_tree(path) => {}
             What::Directory(_) | What::MountPoint(_) | What::Link(_) if kept.is_some() => {}
-            What::Bind { directory, read_only } => steps.push(bind(path, *directory, *read_only)),
+            What::Bind { directory } => steps.push(bind(path, *directory)),
             // Once bound, always bound.
-            What::Copy if kept.is_some() => steps.push(bind(path, false, true)),
+            What::Copy if kept.is_some() => steps.push(bind(path, false)),
             What::Copy => {
                 steps.push(Step::Copy { source: outside(&layout.base, path).into(), path: at() });
             }
@@ -474,7 +443,6 @@ pub fn steps(layout: &Layout, kept: Option<(&Kept, &Manifest)>) -> Vec<Step> {
             What::Link(target) => steps.push(Step::Symlink { target: target.clone(), path: at() }),
         }
     }
-    steps.extend(layout.read_only.iter().map(|path| Step::RemountReadOnly(path.clone().into())));
     // Whoever changed the layers below an overlay would change what it shows, in undefined ways (overlayfs.rst).
     let kept_inside = kept.and_then(|(kept, _)| inside(&layout.base, &kept.directory));
     steps.extend(kept_inside.map(|path| Step::Mask(path.into())));
@@ -720,7 +688,7 @@ mod escaped_path {
 mod tests {
     use super::*;
 
-    const FRESH: Fresh = Fresh { dev: false, tmp: true };
+    const FRESH: Fresh = Fresh { tmp: true };
 
     /// Lines of mountinfo from (id, parent, mount point, type).
     fn table(mounts: &[(u32, u32, &str, &str)]) -> Vec<u8> {
@@ -830,9 +798,8 @@ mod tests {
                 What::Overlay => format!("overlay {path}"),
                 What::Directory(mode) => format!("directory {mode:o} {path}"),
                 What::Link(target) => format!("link {path} {}", target.display()),
-                What::Bind { directory, read_only } => {
-                    let access = if *read_only { "read-only" } else { "as it is" };
-                    format!("{} {access} {path}", if *directory { "tree" } else { "file" })
+                What::Bind { directory } => {
+                    format!("{} read-only {path}", if *directory { "tree" } else { "file" })
                 }
                 What::Copy => format!("copy {path}"),
                 What::MountPoint(_) => format!("mount point {path}"),
@@ -875,13 +842,13 @@ mod tests {
             "directory 750 /",
             "copy /.env",
             "link /bin usr/bin",
-            "tree as it is /dev",
+            "mount point /dev",
             "overlay /etc",
             "overlay /home",
             "mount point /proc",
             "file read-only /socket",
             "file read-only /swap",
-            "tree as it is /sys",
+            "tree read-only /sys",
             "mount point /tmp",
             "directory 750 /var",
             "directory 750 /var/lib",
@@ -919,7 +886,7 @@ mod tests {
         let expected = [
             "directory 750 /",
             "tree read-only /boot",
-            "tree read-only /dev",
+            "mount point /dev",
             "directory 750 /etc",
             "copy /etc/hosts",
             "tree read-only /root",
@@ -931,20 +898,6 @@ mod tests {
         for (warning, path) in warnings.iter().zip(["/boot: ", "/root: ", "/run/doc: "]) {
             assert!(warning.starts_with(path), "{warning}");
         }
-    }
-
-    #[test]
-    fn below_a_view_what_is_on_a_disk_or_outlives_the_machines_power_is_read_only() {
-        let mounts = [
-            ("/sys", "sysfs"),
-            ("/sys/firmware/efi/efivars", "efivarfs"),
-            ("/sys/fs/cgroup", "tmpfs"),
-            ("/dev", "tmpfs"),
-            ("/dev/log", "ext4"),
-        ];
-        let tree = tree(&mounts, &[("/", "d:dev d:sys")]);
-        let read_only = assemble(&tree, FRESH).read_only;
-        assert_eq!(read_only, [Path::new("/dev/log"), Path::new("/sys/firmware/efi/efivars")]);
     }
 
     fn kept(manifest: Option<Manifest>) -> Kept {

@@ -456,6 +456,7 @@ fn a_root_outside_does_not_change_the_machine_by_its_settings_behind_a_wall() {
         &["--profile", "build"],
         &["--profile", "service"],
         &["--read-only"],
+        &["--volatile"],
     ];
     assert_nothing_printed(&walls, &script);
 }
@@ -482,6 +483,7 @@ fn a_root_outside_opens_no_device_of_the_machine_behind_a_wall() {
         &["--profile", "strict"],
         &["--profile", "build"],
         &["--read-only"],
+        &["--volatile"],
     ];
     assert_nothing_printed(&walls, &script);
 }

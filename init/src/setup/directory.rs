@@ -6,17 +6,19 @@ use std::ffi::OsStr;
 
 use nix::errno::Errno;
 use nix::sys::stat::stat;
-use nix::unistd::{chdir, getcwd};
+use nix::unistd::{chdir, fchdir};
 
 use super::problem::Problem;
+use super::tree::directory_inside;
 
-/// Goes to the directory that `path` leads to inside, whatever links there are on the way. A link of /proc that leads
-/// out of every root (CVE-2024-21626) is refused: such a directory has no name inside. See getcwd(2).
+/// Goes to the directory that `path` leads to inside.
 pub(super) fn change(path: &OsStr) -> Result<(), Problem> {
-    chdir(path)?;
-    match getcwd() {
-        Ok(here) if here.is_absolute() => Ok(()),
-        _ => Err(Problem::new("leads out of the sandbox")),
+    match directory_inside(path) {
+        Err(errno @ Errno::ELOOP) => Err(Problem {
+            errno,
+            detail: "too many links, or one of /proc, which would lead out of the sandbox".into(),
+        }),
+        directory => Ok(fchdir(&directory?)?),
     }
 }
 

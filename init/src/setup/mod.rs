@@ -51,7 +51,6 @@ pub(crate) struct Ready {
 pub(crate) fn carry_out(steps: &[Step]) -> Result<Ready, Error> {
     let own = |what| move |errno| Error::Own(what, errno);
     let limit = Descriptors::for_steps(steps.len()).map_err(own("descriptors"))?;
-    let opened = sources::open_all(steps)?;
     // What is made has the permissions that the steps name.
     let callers_umask = umask(Mode::empty());
     let mut setup = Setup {
@@ -60,9 +59,16 @@ pub(crate) fn carry_out(steps: &[Step]) -> Result<Ready, Error> {
         devpts: None,
         ready: Ready::default(),
     };
-    for (step, opened) in steps.iter().zip(opened) {
-        log::debug!("{}: {}", step.name(), step.object().display());
-        setup.carry_out(step, opened).map_err(|problem| Error::Setup(Box::new(step.clone()), problem))?;
+    // A copy of a mount that is still shared would go on to show what is mounted there outside.
+    let private = steps.iter().position(|step| *step == Step::PrivateMounts).map_or(0, |at| at + 1);
+    let (before, after) = steps.split_at(private);
+    for step in before {
+        setup.carry_out(step, Opened::Nothing)?;
+    }
+    let opened = sources::open_all(after, &mut setup.staging)?;
+    setup.staging.end().map_err(own("staging"))?;
+    for (step, opened) in after.iter().zip(opened) {
+        setup.carry_out(step, opened)?;
     }
     setup.staging.end().map_err(own("staging"))?;
     umask(callers_umask);
@@ -80,7 +86,12 @@ struct Setup {
 }
 
 impl Setup {
-    fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
+    fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Error> {
+        log::debug!("{}: {}", step.name(), step.object().display());
+        self.try_to(step, opened).map_err(|problem| Error::Setup(Box::new(step.clone()), problem))
+    }
+
+    fn try_to(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
         if matches!(step, Step::ChangeDirectory(_) | Step::KeepDirectory(_) | Step::FindDirectory(_)) {
             // Its end leads to `/`, and the workload starts where these steps lead to.
             self.staging.end()?;
@@ -130,21 +141,15 @@ impl Setup {
 
     fn start_root(&mut self, what: &Root, opened: Opened) -> Result<(), Problem> {
         let mount = match (what, opened) {
-            (Root::Directory { .. }, Opened::Tree(tree)) => {
+            (Root::Directory { .. } | Root::Overlay(_), Opened::Tree(tree)) => {
                 if !is_directory(&fstat(&tree)?) {
                     return Err(Errno::ENOTDIR.into());
                 }
                 tree
             }
-            (Root::Overlay(overlay), Opened::Layers { lower, upper }) => {
-                sources::overlay(&lower, upper.as_ref(), &overlay.upper, &mut self.staging)?
-            }
             (Root::Empty, _) => filesystems::tmpfs(None, 0o755)?,
             (Root::Directory { .. } | Root::Overlay(_), _) => return Err(Errno::EBADF.into()),
         };
-        // The layers of an overlay come from a staging that is on top of `/` by now. The new root would be attached on top
-        // of that, and be gone with it.
-        self.staging.end()?;
         self.tree = root::attach(mount)?;
         if matches!(what, Root::Directory { writable: false, .. }) {
             self.tree.make_read_only()?;
@@ -158,10 +163,7 @@ impl Setup {
                 log::debug!("mount: {}: its source is missing, and may be", at.display());
                 return Ok(());
             }
-            (FileSystem::Bind { .. }, Opened::Tree(tree)) => tree,
-            (FileSystem::Overlay(overlay), Opened::Layers { lower, upper }) => {
-                sources::overlay(&lower, upper.as_ref(), &overlay.upper, &mut self.staging)?
-            }
+            (FileSystem::Bind { .. } | FileSystem::Overlay(_), Opened::Tree(tree)) => tree,
             (FileSystem::File { .. }, Opened::Content(content)) => self.staging.file(content)?,
             (FileSystem::Tmpfs { size, mode }, _) => filesystems::tmpfs(*size, *mode)?,
             (FileSystem::MessageQueue, _) => filesystems::message_queues()?,

@@ -35,25 +35,34 @@ pub(super) enum Opened {
     Nothing,
     /// A source that is missing and may be.
     Missing,
-    /// A detached copy of a mount.
+    /// A mount that is attached nowhere.
     Tree(OwnedFd),
-    /// The directories of an overlay.
-    Layers { lower: Vec<OwnedFd>, upper: Option<(OwnedFd, OwnedFd)> },
+    /// The directories of an overlay that is not mounted yet.
+    Layers { lower: Vec<OwnedFd>, upper: Option<(OwnedFd, OwnedFd)>, discards: bool },
     /// Detached copies of device files, by their names.
     Devices(Vec<(&'static str, OwnedFd)>),
     /// A descriptor to be read.
     Content(OwnedFd),
 }
 
-/// Opens what each step needs; as many as there are steps.
+/// Opens what each step needs; as many as there are steps. Overlays are mounted right away, attached nowhere: their layers
+/// are named through /proc, which is the caller's own as long as nothing else is mounted.
 ///
 /// # Errors
 /// [`Error::Setup`]
-pub(super) fn open_all(steps: &[Step]) -> Result<Vec<Opened>, Error> {
-    steps
-        .iter()
-        .map(|step| open_for(step).map_err(|problem| Error::Setup(Box::new(step.clone()), problem)))
-        .collect()
+pub(super) fn open_all(steps: &[Step], staging: &mut Staging) -> Result<Vec<Opened>, Error> {
+    let of = |step: &Step, opened: Result<Opened, Problem>| {
+        opened.map_err(|problem| Error::Setup(Box::new(step.clone()), problem))
+    };
+    let mut all = steps.iter().map(|step| of(step, open_for(step))).collect::<Result<Vec<_>, _>>()?;
+    // After all copies of the caller's mounts, of which staging shall be in none.
+    for (step, opened) in steps.iter().zip(&mut all) {
+        if let Opened::Layers { lower, upper, discards } = opened {
+            let mount = overlay(lower, upper.as_ref(), *discards, staging).map(Opened::Tree);
+            *opened = of(step, mount)?;
+        }
+    }
+    Ok(all)
 }
 
 fn open_for(step: &Step) -> Result<Opened, Problem> {
@@ -149,18 +158,19 @@ fn open_layers(overlay: &Overlay) -> Result<Opened, Problem> {
             Upper::Kept { upper, work } => Some((open_directory(upper)?, open_directory(work)?)),
             Upper::None | Upper::Discarded => None,
         },
+        discards: overlay.upper == Upper::Discarded,
     })
 }
 
 /// The mount of an overlay. What is to be thrown away is written to a directory of `staging`.
-pub(super) fn overlay(
+fn overlay(
     lower: &[OwnedFd],
     upper: Option<&(OwnedFd, OwnedFd)>,
-    kind: &Upper,
+    discards: bool,
     staging: &mut Staging,
 ) -> Result<OwnedFd, Problem> {
-    let mounted = match (kind, upper) {
-        (Upper::Discarded, _) => {
+    let mounted = match (discards, upper) {
+        (true, _) => {
             // Its root's mode and owner are what the overlay's root has.
             let top = lower.first().map(fstat).transpose()?;
             let (upper, work) = staging.layers(top.as_ref())?;

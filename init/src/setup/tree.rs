@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, futimens, mkdirat, mknodat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, symlinkat};
@@ -70,12 +70,13 @@ impl Tree {
         self.root.as_fd()
     }
 
-    /// Nobody can write to it from now on, nor to anything that is mounted in it now.
+    /// Nobody can write to it from now on, nor to anything that is mounted in it now. No device in it works either: a
+    /// read-only mount keeps nobody from writing to one.
     pub(super) fn make_read_only(&mut self) -> Result<(), Errno> {
         if self.maker.is_none() {
             self.maker = Some(sys::clone_tree(Some(self.root()), c"")?);
         }
-        sys::mount_setattr(self.root(), true, sys::MOUNT_ATTR_RDONLY)
+        sys::mount_setattr(self.root(), true, sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NODEV)
     }
 
     /// Attaches a mount that nobody has yet at `point`, which was found in the tree. Nothing can be attached to its root: no
@@ -216,6 +217,15 @@ enum Made {
     Whole,
     /// A part of the path is a link that leads to nothing yet: what is wanted is here.
     LinkLeadsTo(PathBuf),
+}
+
+/// The directory that `path` leads to from our own root, whatever links there are on the way but those of /proc that
+/// lead out of every root (CVE-2024-21626).
+pub(super) fn directory_inside(path: &OsStr) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(AT_FDCWD, path, how)
 }
 
 /// See openat2(2).
