@@ -190,7 +190,7 @@ fn check_available(sets: CapabilitySets) -> Result<(), Failure> {
     if sets.ambient == u64::MAX {
         return Ok(());
     }
-    let missing = sets.ambient & !sys::capabilities().map_err(failed("capabilities"))?.permitted;
+    let missing = sets.ambient & sets.allowed & !sys::capabilities().map_err(failed("capabilities"))?.permitted;
     if missing == 0 {
         return Ok(());
     }

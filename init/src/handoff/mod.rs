@@ -305,7 +305,6 @@ impl Workload {
     pub(crate) fn forbid(&mut self, capability: u32) {
         if let Some(sets) = &mut self.capabilities {
             sets.allowed &= !(1 << capability);
-            sets.ambient &= !(1 << capability);
         }
     }
 }
