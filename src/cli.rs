@@ -215,13 +215,17 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = descriptor, allow_negative_numbers = true, help_heading = "Files")]
     keep_fd: Vec<i32>,
 
-    /// Add a capability to those of the default, or ALL; wins over --cap-drop; may be repeated
+    /// Add a capability to those of the default, or ALL. Of this and --cap-drop the later wins; both may be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
     cap_add: Vec<u64>,
 
-    /// Take a capability from those of the default, or ALL; may be repeated
+    /// Take a capability from those of the default, or ALL
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = privileges::capability, help_heading = "Privileges")]
     cap_drop: Vec<u64>,
+
+    /// What these two come to.
+    #[arg(skip)]
+    capabilities: Capabilities,
 
     /// Refuse system calls by the built-in profile, by none, or by that of a file in the format of the OCI or of Docker
     /// [default: default]
@@ -345,6 +349,11 @@ const ORDERED: [&str; 17] = [
     "remount_ro",
 ];
 
+/// Whether the paths in the values of this option are spelled as spec.rs reads them.
+pub(crate) fn takes_spelled_paths(option: &str) -> bool {
+    option == "rootfs" || ORDERED.contains(&option.replace('-', "_").as_str())
+}
+
 /// How it is mounted in a sandbox is the plan's to say.
 const PROC: FileSystem = FileSystem::Proc { masked: false, hide_pids: None, only_pids: false };
 
@@ -358,13 +367,35 @@ fn mount(text: &OsStr, what: FileSystem) -> Result<Step, String> {
     spec::path(text).map(|at| Step::Mount { what, at })
 }
 
-fn in_order(matches: &ArgMatches) -> Vec<Step> {
-    let of = |id| {
-        matches.indices_of(id).into_iter().flatten().zip(matches.get_many(id).into_iter().flatten().cloned())
+fn mounts(matches: &ArgMatches) -> Vec<Step> {
+    in_order(matches, &ORDERED).into_iter().map(|(_, step)| step).collect()
+}
+
+/// A file's are before those of the command line, which thus can take what a file adds.
+fn capabilities(matches: &ArgMatches) -> Capabilities {
+    let mut sets = Capabilities::default();
+    for (option, bits) in in_order::<u64>(matches, &["cap_add", "cap_drop"]) {
+        let is_added = option == "cap_add";
+        sets.add = if is_added { sets.add | bits } else { sets.add & !bits };
+        sets.drop = if is_added { sets.drop & !bits } else { sets.drop | bits };
+    }
+    sets
+}
+
+/// The values of these options in the order in which they stand, each with its option.
+fn in_order<T: Clone + Send + Sync + 'static>(
+    matches: &ArgMatches,
+    options: &[&'static str],
+) -> Vec<(&'static str, T)> {
+    let of = |id: &&'static str| {
+        let indices = matches.indices_of(id).into_iter().flatten();
+        let values = matches.get_many::<T>(id).into_iter().flatten();
+        let id = *id;
+        indices.zip(values).map(move |(index, value)| (index, (id, value.clone())))
     };
-    let mut steps: Vec<(usize, Step)> = ORDERED.into_iter().flat_map(of).collect();
-    steps.sort_by_key(|(index, _)| *index);
-    steps.into_iter().map(|(_, step)| step).collect()
+    let mut all: Vec<_> = options.iter().flat_map(of).collect();
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, value)| value).collect()
 }
 
 /// What is to be done.
@@ -394,9 +425,13 @@ pub enum Form {
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
     let matches = Cli::command().try_get_matches_from(arguments);
-    match matches
-        .and_then(|matches| Ok(Cli { mounts: in_order(&matches), ..Cli::from_arg_matches(&matches)? }))
-    {
+    match matches.and_then(|matches| {
+        Ok(Cli {
+            mounts: mounts(&matches),
+            capabilities: capabilities(&matches),
+            ..Cli::from_arg_matches(&matches)?
+        })
+    }) {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
@@ -446,10 +481,7 @@ impl Cli {
             proc: self.proc_mode.unwrap_or_default(),
             files: self.mounts.clone(),
             directory: self.chdir.clone(),
-            capabilities: Capabilities {
-                add: self.cap_add.iter().fold(0, |all, bits| all | bits),
-                drop: self.cap_drop.iter().fold(0, |all, bits| all | bits),
-            },
+            capabilities: self.capabilities,
             seccomp: self.seccomp.clone().unwrap_or(Seccomp::Default),
             limits: self.rlimit.clone(),
             oom_score: self.oom_score_adj,

@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::{Account, Group, Limit, SignalState};
+use launch_init::handoff::{Account, Group, Limit, SignalState, Step};
 use launch_init::signals;
+use launch_init::sys::came_closed;
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
 use crate::executable::Executable;
 use crate::plan::{
-    self, Caller, Capabilities, Identity, Network, Options, Plan, Seccomp, Share, Tmp, Volatile,
+    self, Caller, Capabilities, Identity, Network, Options, Plan, Proc, RootDirectory, Seccomp, Share, Tmp,
+    Volatile,
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
@@ -185,6 +187,37 @@ impl Command {
         self
     }
 
+    /// A root file system of its own, in place of the caller's `/`.
+    pub fn root(&mut self, root: RootDirectory) -> &mut Self {
+        self.options.root = Some(root);
+        self
+    }
+
+    /// Makes all of `/` read-only, but what is mounted for the sandbox.
+    pub fn read_only(&mut self) -> &mut Self {
+        self.options.read_only = true;
+        self
+    }
+
+    /// Makes all of `/` writable, on layers above it.
+    pub fn volatile(&mut self, volatile: Volatile) -> &mut Self {
+        self.options.volatile = Some(volatile);
+        self
+    }
+
+    /// Adds a mount, a directory, a link, a mask or a remount; they are carried out in their order. A relative source is
+    /// one of the caller's directory.
+    pub fn step(&mut self, step: Step) -> &mut Self {
+        self.options.files.push(step);
+        self
+    }
+
+    /// How /proc is mounted; see proc(5).
+    pub fn proc(&mut self, proc: Proc) -> &mut Self {
+        self.options.proc = proc;
+        self
+    }
+
     /// What is on /tmp.
     pub fn tmp(&mut self, tmp: Tmp) -> &mut Self {
         self.options.tmp = tmp;
@@ -325,9 +358,7 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        let mut sandbox = Sandbox::start(&plan, &Resources { init: self.open_init_file()?, stdio })?;
-        sandbox.hold(lock);
-        Ok(sandbox)
+        Sandbox::start(&plan, Resources { init: self.open_init_file()?, stdio, lock })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.
@@ -404,7 +435,7 @@ impl Command {
 /// # Errors
 /// [`Error::Descriptor`], of the first that is not.
 pub fn check_open(descriptors: &[RawFd]) -> Result<(), Error> {
-    let closed = descriptors.iter().find(|fd| !sys::is_open(**fd));
+    let closed = descriptors.iter().find(|fd| came_closed(**fd) || !sys::is_open(**fd));
     closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
 }
 

@@ -15,10 +15,12 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Id};
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use toml::de::{DeTable, DeValue};
 
 use crate::cli;
 use crate::error::Error;
+use crate::spec;
 use crate::text_file::{self, NotRead};
 
 /// The profiles that need no file.
@@ -90,10 +92,6 @@ impl Homes {
             None => Err("HOME is not set".into()),
             Some(home) if !is_below_root(Path::new(&home)) => {
                 Err(format!("HOME, {home:?}, is no absolute path of a directory below /"))
-            }
-            // They separate the parts of a value.
-            Some(home) if home.as_bytes().iter().any(|byte| b":,\\".contains(byte)) => {
-                Err(format!("HOME, {home:?}, has a colon, comma or backslash in it; write the path out"))
             }
             Some(home) => Ok(home),
         };
@@ -178,6 +176,8 @@ fn profile(name: &OsStr, folder: Option<&Path>) -> Result<Source, Error> {
         match read(&path) {
             Ok(text) => return Ok(Source { name: path.into(), text, is_built_in: false }),
             Err(Error::ConfigFile(_, Errno::ENOENT | Errno::ENOTDIR)) => {}
+            // HOME may still be that of who became this user, as with setpriv(1).
+            Err(Error::ConfigFile(_, Errno::EACCES)) if access(folder, AccessFlags::X_OK).is_err() => {}
             Err(error) => return Err(error),
         }
     }
@@ -499,7 +499,7 @@ impl Reader<'_> {
     /// `--KEY=VALUE`, in one word: a value may be empty or start with a dash. None for what is left out.
     fn token(&self, key: &str, value: &DeValue, wanted: &str) -> Result<Option<OsString>, String> {
         let text = match value {
-            DeValue::String(text) => self.at_home(text),
+            DeValue::String(text) => self.at_home(key, text),
             DeValue::Integer(number) if number.radix() != 10 => {
                 // As a number it would lose what makes it an octal mode.
                 return Err(format!("{key}: {number} is not decimal; write it as a string"));
@@ -520,13 +520,16 @@ impl Reader<'_> {
 
     /// The text with the caller's home for a leading `~`. Built-in profiles serve callers without a home, too: there
     /// is then none to hide.
-    fn at_home(&self, text: &str) -> Result<Option<OsString>, String> {
+    fn at_home(&self, key: &str, text: &str) -> Result<Option<OsString>, String> {
         let Some(rest) =
             text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
         else {
             return Ok(Some(text.into()));
         };
         match self.home {
+            Ok(home) if cli::takes_spelled_paths(key) => {
+                Ok(Some([spec::spelled(home).as_os_str(), rest.as_ref()].into_iter().collect()))
+            }
             Ok(home) => Ok(Some([home.as_os_str(), rest.as_ref()].into_iter().collect())),
             Err(_) if self.source.is_built_in => Ok(None),
             Err(reason) => Err(format!("{text:?} needs a home, but {reason}")),
@@ -993,6 +996,16 @@ mod tests {
     }
 
     #[test]
+    fn a_home_whose_path_has_separators_is_spelled_with_escapes_where_a_value_has_parts() {
+        let definition = built(cli::definition());
+        let home = Homes::from_variables(None, Some("/a:b,c".into())).home;
+        let file = source("box.toml", "tmpfs = ['~/x', '~:size=1M']\nchdir = '~'");
+        let layer = Layer::parse(&file, &definition, &home).expect("a home");
+        let tokens: Vec<_> = layer.entries.iter().flat_map(|entry| &entry.tokens).collect();
+        assert_eq!(tokens, ["--tmpfs=/a\\:b\\,c/x", "--tmpfs=/a\\:b\\,c:size=1M", "--chdir=/a:b,c"]);
+    }
+
+    #[test]
     fn without_a_usable_home_a_tilde_is_an_error_but_in_built_in_profiles() {
         let definition = built(cli::definition());
         for (home, reason) in [
@@ -1000,7 +1013,6 @@ mod tests {
             (Some(""), "HOME, \"\", is no absolute path of a directory below /"),
             (Some("home"), "HOME, \"home\", is no absolute path of a directory below /"),
             (Some("/"), "HOME, \"/\", is no absolute path of a directory below /"),
-            (Some("/a:b"), "HOME, \"/a:b\", has a colon, comma or backslash in it; write the path out"),
         ] {
             let home = Homes::from_variables(None, home.map(OsString::from)).home;
             let mut file = source("box.toml", "unset-env = ['A', '~/x', 'B']");

@@ -15,6 +15,7 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Instruction, Limit, Name, Overlay, Root,
     SignalState, Source, Step, Upper, Workload,
 };
+use launch_init::parse::{CAPABILITIES, LIMITS};
 use launch_init::signals;
 use launch_init::supervisor::{Leftovers, Policy};
 use serde_json::{Value, json};
@@ -822,76 +823,11 @@ fn capability(number: u32) -> String {
     CAPABILITIES.get(number as usize).map_or_else(|| number.to_string(), |name| format!("CAP_{name}"))
 }
 
-/// By number; see linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 /// The name of a resource, or its number.
 fn limit(resource: u32) -> String {
-    let known = LIMITS.iter().find(|(number, _)| *number == resource);
-    known.map_or_else(|| format!("limit {resource}"), |(_, name)| format!("RLIMIT_{name}"))
+    let known = LIMITS.iter().find(|(_, number)| *number == resource);
+    known.map_or_else(|| format!("limit {resource}"), |(name, _)| format!("limit {name}"))
 }
-
-/// See setrlimit(2).
-const LIMITS: [(u32, &str); 16] = [
-    (libc::RLIMIT_AS, "AS"),
-    (libc::RLIMIT_CORE, "CORE"),
-    (libc::RLIMIT_CPU, "CPU"),
-    (libc::RLIMIT_DATA, "DATA"),
-    (libc::RLIMIT_FSIZE, "FSIZE"),
-    (libc::RLIMIT_LOCKS, "LOCKS"),
-    (libc::RLIMIT_MEMLOCK, "MEMLOCK"),
-    (libc::RLIMIT_MSGQUEUE, "MSGQUEUE"),
-    (libc::RLIMIT_NICE, "NICE"),
-    (libc::RLIMIT_NOFILE, "NOFILE"),
-    (libc::RLIMIT_NPROC, "NPROC"),
-    (libc::RLIMIT_RSS, "RSS"),
-    (libc::RLIMIT_RTPRIO, "RTPRIO"),
-    (libc::RLIMIT_RTTIME, "RTTIME"),
-    (libc::RLIMIT_SIGPENDING, "SIGPENDING"),
-    (libc::RLIMIT_STACK, "STACK"),
-];
 
 #[cfg(test)]
 mod tests {
@@ -1099,7 +1035,7 @@ init, PID 1 inside:
             "SIGCHLD",
             "descriptors",
             "umask",
-            "RLIMIT_NOFILE",
+            "limit nofile",
             "nice",
             "oom_score_adj",
             "bounding set",
@@ -1155,9 +1091,9 @@ init, PID 1 inside:
             ),
             (
                 "workload",
-                "RLIMIT_NOFILE",
+                "limit nofile",
                 json!({
-                    "resource": libc::RLIMIT_NOFILE, "name": "RLIMIT_NOFILE", "soft": 10, "hard": null,
+                    "resource": libc::RLIMIT_NOFILE, "name": "limit nofile", "soft": 10, "hard": null,
                 }),
             ),
             ("workload", "bounding set", json!({ "allowed": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"] })),

@@ -150,7 +150,17 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
         (Error::IdMap(..), Errno::EPERM) if facts.root_lacks_setfcap => Some(
             "root's ids can only be mapped with CAP_SETFCAP (user_namespaces(7)); an outer container may lack it".into(),
         ),
-        (Error::Inside(failure), Errno::ENOSPC) if failure.step == "mount" => {
+        (Error::InitFile(..), Errno::ESTALE) => Some(
+            "its path leads to another file here, or to none: run launch by a path of this root file system".into(),
+        ),
+        (Error::Inside(failure), Errno::EINVAL)
+            if facts.in_chroot && failure.step == "mount" && failure.object == "/" =>
+        {
+            Some("the root of a chroot has to be a mount, as by mount --bind DIR DIR before the chroot".into())
+        }
+        (Error::Inside(failure), Errno::ENOSPC)
+            if failure.step == "mount" && !failure.detail.contains("cannot be made") =>
+        {
             Some("a limit of mounts is reached: fs.mount-max (sysctl), for each mount namespace".into())
         }
         (Error::Inside(failure), Errno::EINVAL) if failure.step == "time namespace" && !facts.has_time_namespaces => {

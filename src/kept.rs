@@ -7,14 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{
     FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, fstatfs,
@@ -31,7 +31,13 @@ const NEW_MANIFEST: &str = "layers.json.new";
 
 /// A directory of `--keep` that no other launch uses as long as this is there.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub struct Lock(File);
+
+impl AsRawFd for Lock {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 /// What `directory` holds; nothing if it does not exist.
 ///
@@ -140,10 +146,11 @@ fn reserve(directory: &Path) -> Result<Lock, Error> {
                       directory on a disk, or in a volume";
         return Err(wrong(directory, reason.into()));
     }
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Lock(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Err(wrong(directory, "is in use by another launch".into())),
-        Err((_, errno)) => Err(wrong(directory, errno.desc().into())),
+    // Nobody unlocks it: it is when the last copy of the descriptor is closed (flock(2)), which is PID 1's.
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(TryLockError::WouldBlock) => Err(wrong(directory, "is in use by another launch".into())),
+        Err(TryLockError::Error(error)) => Err(wrong(directory, reason(&error))),
     }
 }
 
@@ -151,7 +158,12 @@ fn reserve(directory: &Path) -> Result<Lock, Error> {
 fn check_empty(directory: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| wrong(directory, reason(&error));
     let marker = directory.join(NEW_MANIFEST);
-    if marker.exists() {
+    let is_ours = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+        let is_layer = !name.is_empty() && name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        is_layer || [MANIFEST, NEW_MANIFEST, "tree"].iter().any(|ours| name == *ours)
+    };
+    if marker.exists() && fs::read_dir(directory).map_err(failed)?.all(is_ours) {
         return match fs::remove_dir_all(directory.join("tree")) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
             _ => Ok(()),
@@ -213,8 +225,8 @@ fn make_all(path: &Path) -> io::Result<()> {
 
 fn give_away(new: &File, like: &fs::Metadata) -> io::Result<()> {
     match fchown(new, Some(Uid::from_raw(like.uid())), Some(Gid::from_raw(like.gid()))) {
-        // It stays the caller's: only root gives files away.
-        Ok(()) | Err(Errno::EPERM) => {}
+        // It stays the caller's: only root gives files away, and only to those who have an id here.
+        Ok(()) | Err(Errno::EPERM | Errno::EINVAL) => {}
         Err(errno) => return Err(errno.into()),
     }
     // Afterwards, since chown(2) takes setuid and setgid bits.

@@ -33,6 +33,8 @@ pub mod watch;
 pub use command::{Child, Command, become_init_if_asked, check_open};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
-pub use launch_init::handoff::{Account, Group, Limit, Name, SignalState};
-pub use plan::{Capabilities, IdMap, Identity, Network, Seccomp, Share, Tmp};
+pub use launch_init::handoff::{
+    Account, FileSystem, Group, Limit, Name, Overlay, SignalState, Source, Step, Upper,
+};
+pub use plan::{Capabilities, IdMap, Identity, Network, Proc, RootDirectory, Seccomp, Share, Tmp, Volatile};
 pub use sandbox::Started;

@@ -449,6 +449,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
     };
     let filters = seccomp::filters(&caller.seccomp, &facts)
         .map_err(|wrong| Error::Option("--seccomp".into(), wrong.to_string()))?;
+    let steps = steps(options, caller, layers.as_ref(), has_root(maps.as_ref(), caller))?;
     Ok(Plan {
         namespaces: namespaces(options),
         maps,
@@ -456,7 +457,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
         init_ids,
         init: handoff::Plan {
             log_level: caller.log_level,
-            steps: steps(options, caller, layers.as_ref())?,
+            steps,
             workload: Workload {
                 command: options.command.clone(),
                 environment: environment(options, caller),
@@ -755,7 +756,12 @@ fn init_within(maps: &IdMaps, caller: &Caller, asked: Capabilities) -> Result<(I
     Ok((InitIds { user, group, leaves_groups: is_changed && !maps.deny_setgroups }, capabilities))
 }
 
-fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
+fn steps(
+    options: &Options,
+    caller: &Caller,
+    layers: Option<&Layers>,
+    has_root: bool,
+) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::with_capacity(8);
     if !options.share.contains(&Share::Uts) {
         steps.push(Step::HostName(options.host_name.clone().unwrap_or_else(|| "container".into())));
@@ -771,7 +777,7 @@ fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
     if options.no_user_namespaces {
         steps.push(Step::NoUserNamespaces);
     }
-    steps.extend(files(options, caller, layers)?);
+    steps.extend(files(options, caller, layers, has_root)?);
     if options.group == Group::Session {
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
@@ -781,7 +787,12 @@ fn steps(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
 }
 
 /// The file system: first what it all stands on, then what every sandbox has, then what was asked for, in that order.
-fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<Vec<Step>, Error> {
+fn files(
+    options: &Options,
+    caller: &Caller,
+    layers: Option<&Layers>,
+    has_root: bool,
+) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     let mut rest = options.files.iter();
     if let Some(Layers { layout, kept }) = layers {
@@ -804,10 +815,10 @@ fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
     if options.read_only {
         steps.push(Step::ReadOnly);
     }
-    // What a root outside does there is done to the whole machine, whatever mounts are read-only.
+    // What a root outside does there is done to the whole machine, whatever else is read-only.
     let has_walls = options.read_only || options.volatile.is_some();
     let proc = FileSystem::Proc {
-        masked: is_new || has_walls && caller.uid == 0,
+        masked: is_new || has_walls && has_root,
         hide_pids: options.proc.hide_pids,
         only_pids: options.proc.only_pids,
     };
@@ -822,10 +833,15 @@ fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
         steps.push(match with_absolute_paths(step.clone(), caller)? {
             Step::Mount { at, .. } if at == "/" => {
                 let reason = "only a directory, layers, or a tmpfs without a size can be mounted here, before all \
-                              other mounts and without --rootfs";
+                              other mounts and without --rootfs; --bind . in / would be such a mount, too";
                 return Err(Error::Option("/".into(), reason.into()));
             }
             Step::Mount { what: FileSystem::Proc { .. }, at } => Step::Mount { what: proc.clone(), at },
+            Step::Mask(path) | Step::RemountReadOnly(path) if is_of_one_process(Path::new(&path)) => {
+                let reason = "is another file for each process, and this would hold for PID 1's alone; for all, say \
+                              --proc-mode";
+                return Err(Error::Option(path, reason.into()));
+            }
             step => step,
         });
     }
@@ -833,6 +849,11 @@ fn files(options: &Options, caller: &Caller, layers: Option<&Layers>) -> Result<
         steps.push(Step::EnterRoot);
     }
     Ok(steps)
+}
+
+/// /proc/self and its like lead every process to its own directory.
+fn is_of_one_process(path: &Path) -> bool {
+    ["/proc/self", "/proc/thread-self"].iter().any(|own| path.starts_with(own))
 }
 
 /// A mount on `/` that comes before all others is a root of the sandbox's own.
@@ -848,6 +869,11 @@ fn root_of(first: &Step) -> Option<Root> {
         },
         _ => None,
     }
+}
+
+/// Whether somebody inside can be the uid that is 0 outside.
+fn has_root(maps: Option<&IdMaps>, caller: &Caller) -> bool {
+    maps.map_or(caller.uid == 0, |maps| maps.users.iter().any(|map| map.outside == 0))
 }
 
 fn has_root_of_its_own(options: &Options) -> bool {

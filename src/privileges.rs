@@ -124,13 +124,17 @@ pub fn seccomp(text: &OsStr) -> Result<Seccomp, String> {
     }
 }
 
-fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+/// The known name that is most like the text, if one is like it at all.
+fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(text, known);
-    known.into_iter().min_by_key(distance).unwrap_or_default()
+    known.into_iter().min_by_key(distance).filter(|known| 2 * distance(known) <= known.len())
 }
 
-fn unknown(text: &str, what: &str, nearest: &str) -> String {
-    format!("{text:?} is no {what}; did you mean {nearest}?")
+fn unknown(text: &str, what: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("{text:?} is no {what}; did you mean {nearest}?"),
+        None => format!("{text:?} is no {what}; see launch(1)"),
+    }
 }
 
 #[cfg(test)]

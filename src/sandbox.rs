@@ -36,6 +36,8 @@ pub struct Resources {
     pub init: Executable,
     /// Its stdin, stdout and stderr, where they are not the caller's.
     pub stdio: [Option<OwnedFd>; 3],
+    /// What is locked until PID 1 ends, which holds it then.
+    pub lock: Option<Lock>,
 }
 
 /// What init says, as far as the launcher's owner has to do something about it.
@@ -76,8 +78,6 @@ pub struct Sandbox {
     failure: Option<Failure>,
     started: bool,
     reaped: bool,
-    /// What nobody else may use until all inside has ended.
-    held: Option<Lock>,
 }
 
 impl Sandbox {
@@ -86,12 +86,12 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::IdHelper`],
     /// [`Error::Inside`], [`Error::InitDied`]; nothing is left behind.
-    pub fn start(plan: &Plan, resources: &Resources) -> Result<Self, Error> {
+    pub fn start(plan: &Plan, resources: Resources) -> Result<Self, Error> {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, &resources.init, &resources.stdio, &theirs);
+        let cloned = clone(plan, &resources, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
         let (pid, pidfd) = cloned?;
         // End of file is only seen when no end of theirs is left open here.
@@ -106,7 +106,6 @@ impl Sandbox {
             failure: None,
             started: false,
             reaped: false,
-            held: None,
         };
         if let Some(maps) = &plan.maps {
             let mask = plan.init.workload.signals.mask;
@@ -114,11 +113,6 @@ impl Sandbox {
                 .map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
-    }
-
-    /// Keeps what the sandbox uses reserved as long as it lives.
-    pub(crate) fn hold(&mut self, lock: Option<Lock>) {
-        self.held = lock;
     }
 
     /// Hands the plan over. Whether the workload runs comes as an event.
@@ -287,19 +281,17 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(
-    plan: &Plan,
-    file: &Executable,
-    stdio: &[Option<OwnedFd>; 3],
-    channel: &OwnedFd,
-) -> Result<(Pid, OwnedFd), Error> {
+fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
     let number = channel.as_raw_fd().to_string();
     let [name, option, number] =
         [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
     let arguments = CStringArray::new(vec![name, option, number]);
     // Init needs no environment; the workload's is in the plan.
     let environment = CStringArray::new(Vec::new());
-    let keep = plan.init.descriptors();
+    let Resources { init: file, stdio, lock } = resources;
+    let mut keep = plan.init.descriptors();
+    // Init never uses it, and the workload does not get it: it is locked as long as anybody has it open.
+    keep.extend(lock.as_ref().map(AsRawFd::as_raw_fd));
     let stdio = [0, 1, 2].map(|n: usize| stdio[n].as_ref().map(AsRawFd::as_raw_fd));
     let mut open: Vec<RawFd> = [file.file().as_raw_fd(), channel.as_raw_fd()].into();
     open.extend(stdio.iter().flatten());

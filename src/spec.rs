@@ -183,6 +183,18 @@ pub fn path(text: &OsStr) -> Result<OsString, String> {
     }
 }
 
+/// A path in the spelling of these values.
+pub fn spelled(path: &OsStr) -> OsString {
+    let mut text = Vec::with_capacity(path.len());
+    for byte in path.as_bytes() {
+        if b":,\\".contains(byte) {
+            text.push(b'\\');
+        }
+        text.push(*byte);
+    }
+    OsString::from_vec(text)
+}
+
 /// A size in bytes above 0, or one with K, M, G or T.
 ///
 /// # Errors
@@ -322,6 +334,7 @@ mod tests {
         let every: Vec<u8> = (1..=255).collect();
         let spelled: String = every.iter().map(|byte| format!("\\x{byte:02x}")).collect();
         assert_eq!(path(OsStr::new(&spelled)), Ok(os(&every)));
+        assert_eq!(path(&super::spelled(&os(&every))), Ok(os(&every)));
     }
 
     #[test]

@@ -259,3 +259,16 @@ fn the_status_lines_tell_of_a_wrong_file_wherever_they_go() {
         }
     }
 }
+
+#[test]
+fn a_home_whose_path_has_separators_is_hidden_by_strict_too() {
+    for caller in callers() {
+        let folder = public_folder();
+        let home = folder.path().join("a:b,c\\d");
+        fs::create_dir(&home).expect("mkdir");
+        fs::write(home.join("secret"), "secret\n").expect("write");
+        let mut command =
+            caller.launch(["--profile", "strict", "--", "sh", "-c", "ls -A \"$HOME\" 2>/dev/null; pwd"]);
+        assert_eq!(stdout_of(command.env("HOME", &home)), "/\n");
+    }
+}

@@ -14,9 +14,10 @@ use std::process::Stdio;
 
 use launch::plan::Options;
 use launch_init::handoff::{FileSystem, Source, Step};
+use nix::sys::signal::Signal;
 use support::{
     Caller, Folder, MADE_IN_THE_TREE, Mount, Running, callers, code_and_stderr, mounts_in, program, refused,
-    stdout_of, text,
+    stdout_of, text, until,
 };
 
 /// What the workload finds mounted uppermost on `path`.
@@ -414,7 +415,9 @@ fn a_mask_hides_where_a_link_leads_to_and_nothing_where_nothing_is() {
         let circle = folder.link("circle", "circle");
         assert_eq!(
             refused(&mut caller.shell_with(&["--mask", &circle], "true")),
-            format!("launch: mask: {circle}: Too many symbolic links encountered")
+            format!(
+                "launch: mask: {circle}: too many links, or one of /proc, which would lead out of the sandbox"
+            )
         );
     }
 }
@@ -569,7 +572,9 @@ fn a_link_on_the_way_is_followed_and_one_that_leads_to_nothing_has_it_made() {
         let circle = folder.link("circle", "circle");
         assert_eq!(
             refused(&mut caller.shell_with(&["--bind", &bind(&format!("{circle}/x"))], "true")),
-            format!("launch: mount: {circle}/x: Too many symbolic links encountered")
+            format!(
+                "launch: mount: {circle}/x: too many links, or one of /proc, which would lead out of the sandbox"
+            )
         );
     }
 }
@@ -727,7 +732,7 @@ fn what_cannot_be_mounted_where_it_should_be_is_named() {
             );
         }
         let only = "only a directory, layers, or a tmpfs without a size can be mounted here, before all other mounts \
-                    and without --rootfs";
+                    and without --rootfs; --bind . in / would be such a mount, too";
         for options in [&["--tmpfs", "/:size=1M"][..], &["--tmpfs", "/mnt", "--tmpfs", "/"], &["--proc", "/"]]
         {
             assert_eq!(
@@ -800,6 +805,65 @@ fn many_launches_with_many_binds_each_run_at_once() {
             let output = running.output();
             assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
             assert_eq!(text(&output.stdout).lines().count(), 20);
+        }
+    }
+}
+
+#[test]
+fn a_descriptor_that_gives_nothing_for_ever_holds_nobody_who_has_lost_its_launcher() {
+    for caller in callers() {
+        let mut command = caller.launch(["--file", "0:/tmp/at", "--", "true"]);
+        let mut running = Running::start(command.stdin(Stdio::piped()));
+        let open = running.child().stdin.take();
+        let launcher = running.pid();
+        let init = until("init is there", || {
+            let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).ok()?;
+            children.split_whitespace().next().map(str::to_owned)
+        });
+        let poll = format!("{} ", libc::SYS_poll);
+        until("it waits for what is to be read", || {
+            let blocked = fs::read_to_string(format!("/proc/{init}/syscall")).ok()?;
+            let has_executed = fs::read_to_string(format!("/proc/{init}/comm")).ok()? == "launch-init\n";
+            (blocked.starts_with(&poll) && has_executed).then_some(())
+        });
+        running.signal(Signal::SIGKILL);
+        running.wait();
+        until("init has ended", || {
+            // Whoever adopts it may leave it a zombie.
+            let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        });
+        drop(open);
+    }
+}
+
+#[test]
+fn a_standard_descriptor_that_is_closed_is_not_taken_for_an_empty_one() {
+    for caller in callers() {
+        for (script, option, value, number) in [
+            ("\"$@\" <&-", "--file", "0:/tmp/at", 0),
+            ("\"$@\" >&-", "--bind-fd", "1:/tmp/at", 1),
+            ("\"$@\" <&-", "--keep-fd", "0", 0),
+        ] {
+            let refused = refused(&mut caller.launch_by(script, [option, value, "--", "true"]));
+            let line = refused.lines().next().unwrap_or_default();
+            assert_eq!(line, format!("launch: descriptor: {number}: is not open"));
+        }
+    }
+}
+
+#[test]
+fn a_mask_on_a_path_that_is_another_for_each_process_is_refused() {
+    for caller in callers() {
+        for (option, path) in [
+            ("--mask", "/proc/self/mountinfo"),
+            ("--mask", "/proc/thread-self"),
+            ("--remount-ro", "/proc/self/attr"),
+        ] {
+            let reason = "is another file for each process, and this would hold for PID 1's alone; for all, say \
+                          --proc-mode";
+            let refused = refused(&mut caller.shell_with(&[option, path], "true"));
+            assert_eq!(refused, format!("launch: command line: {path}: {reason}"));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use launch::{Child, Command, Error, Outcome};
+use launch::{Child, Command, Error, FileSystem, Outcome, Source, Step};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use support::{DEADLINE, marker, processes_with, program, until};
@@ -319,4 +319,25 @@ fn a_timeout_is_kept_while_nobody_listens_to_what_init_says() {
         (poll(&mut polled, PollTimeout::ZERO) == Ok(1)).then_some(())
     });
     assert_eq!(child.wait(), Ok(Outcome::TimedOut));
+}
+
+#[test]
+fn the_walls_are_methods_of_the_builder() {
+    let folder = support::public_folder();
+    let path = folder.path().display().to_string();
+    fs::create_dir(folder.path().join("open")).expect("mkdir");
+    let open = Step::Mount {
+        what: FileSystem::Bind {
+            source: Source::Path(format!("{path}/open").into()),
+            read_only: false,
+            devices: false,
+            optional: false,
+        },
+        at: format!("{path}/open").into(),
+    };
+    let script = format!("! touch {path}/x 2>/dev/null && touch {path}/open/y && test -z \"$(ls /etc/apt)\"");
+    let mut command = shell(&script);
+    command.read_only().step(open).step(Step::Mask("/etc/apt".into()));
+    assert_eq!(command.status(), Ok(Outcome::Exited(0)));
+    assert!(folder.path().join("open/y").exists() && !folder.path().join("x").exists());
 }

@@ -261,7 +261,7 @@ fn a_bind_on_the_root_is_a_root() {
         assert_eq!(told("--bind"), (name, String::new()));
         assert!(root.folder().list("").contains(&"x".into()));
         let only = "only a directory, layers, or a tmpfs without a size can be mounted here, before all other mounts \
-                    and without --rootfs";
+                    and without --rootfs; --bind . in / would be such a mount, too";
         assert_eq!(
             refused(&mut root.shell(caller, &["--tmpfs", "/"], "true")),
             format!("launch: command line: /: {only}")

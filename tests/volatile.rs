@@ -400,3 +400,21 @@ fn with_all_ids_root_inside_changes_the_files_of_every_user() {
     assert_eq!(alone, "before\n");
     assert_eq!(fs::read_to_string(&file).expect("read"), "before\n");
 }
+
+#[test]
+fn what_is_kept_stays_in_use_until_pid_1_has_ended_and_not_only_the_launcher() {
+    let folder = folder_of(Caller::Root);
+    if !callers().contains(&Caller::Root) {
+        return;
+    }
+    let kept = folder.path().join("kept");
+    let options = ["--keep", kept.to_str().expect("text")];
+    let mut first = Talk::start(&mut shell_in(Path::new("/"), Caller::Root, &options, "echo; read x"));
+    assert_eq!(first.hear().as_deref(), Some(""));
+    let holders = Command::new("fuser").arg(&kept).output().expect("fuser");
+    let holders = text(&holders.stdout);
+    let holders: Vec<i32> = holders.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect();
+    assert!(!holders.is_empty() && !holders.contains(&first.pid().as_raw()), "{holders:?}");
+    first.say("");
+    assert_eq!(code(first.end().1), 0);
+}

@@ -122,7 +122,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
     // Before the steps: afterwards every proc of this mount namespace may be partly covered.
     let proc = if privileges::need_proc(&plan.workload) { Some(own_proc()?) } else { None };
-    let ready = setup::carry_out(&plan.steps)?;
+    let ready = setup::carry_out(&plan.steps, Some(channel.as_fd()))?;
     close_descriptors_of(&plan);
     if ready.is_chrooted {
         plan.workload.forbid(CAP_SYS_CHROOT);

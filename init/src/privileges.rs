@@ -190,7 +190,13 @@ fn check_available(sets: CapabilitySets) -> Result<(), Failure> {
     if sets.ambient == u64::MAX {
         return Ok(());
     }
-    let missing = sets.ambient & sets.allowed & !sys::capabilities().map_err(failed("capabilities"))?.permitted;
+    let asked = sets.ambient & sets.allowed & !sys::capabilities().map_err(failed("capabilities"))?.permitted;
+    // EINVAL: the kernel knows no such one.
+    let is_known = |bit: &u32| sys::may_have_capability(*bit) != Err(Errno::EINVAL);
+    let missing = (0..u64::BITS)
+        .filter(|bit| asked & 1 << bit != 0)
+        .filter(is_known)
+        .fold(0, |set, bit| set | 1_u64 << bit);
     if missing == 0 {
         return Ok(());
     }

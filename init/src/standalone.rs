@@ -211,7 +211,7 @@ fn start(
 ) -> Result<Running, Error> {
     let user = settings.user.as_deref().map(user).transpose()?;
     if let Some(directory) = &settings.directory {
-        setup::carry_out(&[Step::ChangeDirectory(directory.clone())])?;
+        setup::carry_out(&[Step::ChangeDirectory(directory.clone())], None)?;
     }
     let workload = Workload {
         command: settings.command.clone(),

@@ -90,15 +90,28 @@ pub fn set_ignored(signal: c_int, ignored: bool) -> Result<(), Errno> {
 /// otherwise be handed down to every workload.
 static SIGPIPE_CAME_IGNORED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn note_sigpipe() {
+/// Which of the descriptors 0, 1 and 2 were closed when the program was executed: the runtime opens /dev/null there.
+static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+extern "C" fn note_what_came() {
     SIGPIPE_CAME_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+    for (fd, closed) in (0..).zip(&CAME_CLOSED) {
+        // SAFETY: F_GETFD only asks.
+        closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: the loader calls each function in .init_array once, before main and its runtime; this one calls
-// sigaction and stores to an atomic, which need no runtime.
+// sigaction and fcntl and stores to atomics, which need no runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static NOTE_SIGPIPE: extern "C" fn() = note_sigpipe;
+static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
+
+/// Whether this is one of the descriptors 0, 1 and 2, and was closed when this program was executed.
+pub fn came_closed(fd: RawFd) -> bool {
+    let closed = usize::try_from(fd).ok().and_then(|fd| CAME_CLOSED.get(fd));
+    closed.is_some_and(|closed| closed.load(Ordering::Relaxed))
+}
 
 /// Whether SIGPIPE was ignored when this program was executed.
 pub fn sigpipe_came_ignored() -> bool {

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use launch_init::parse::CAPABILITIES;
 use nix::errno::Errno;
 use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use serde::Deserialize;
@@ -134,51 +135,6 @@ const IPC_CALLS: [(&str, u32); 12] = [
     ("shmdt", 22),
     ("shmget", 23),
     ("shmctl", 24),
-];
-
-/// By number; capabilities(7), linux/capability.h.
-const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// The largest that the kernel returns; linux/err.h, MAX_ERRNO.
@@ -359,7 +315,7 @@ fn applies(index: usize, entry: &Entry, machine: &Machine, facts: &Facts) -> Res
     let has = |name: &String| {
         CAPABILITIES
             .iter()
-            .position(|known| known == name)
+            .position(|known| name.strip_prefix("CAP_") == Some(known))
             .is_some_and(|bit| facts.capabilities & 1 << bit != 0)
     };
     let is_new_enough = |key: &str, when: &When| match when.min_kernel.as_deref() {

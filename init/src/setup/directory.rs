@@ -9,15 +9,12 @@ use nix::sys::stat::stat;
 use nix::unistd::{chdir, fchdir};
 
 use super::problem::Problem;
-use super::tree::directory_inside;
+use super::tree::{directory_inside, too_many_links};
 
 /// Goes to the directory that `path` leads to inside.
 pub(super) fn change(path: &OsStr) -> Result<(), Problem> {
     match directory_inside(path) {
-        Err(errno @ Errno::ELOOP) => Err(Problem {
-            errno,
-            detail: "too many links, or one of /proc, which would lead out of the sandbox".into(),
-        }),
+        Err(Errno::ELOOP) => Err(too_many_links()),
         directory => Ok(fchdir(&directory?)?),
     }
 }

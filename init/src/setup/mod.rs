@@ -18,7 +18,7 @@ mod staging;
 mod tree;
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -28,12 +28,13 @@ use nix::sys::stat::{Mode, fstat, umask};
 use crate::error::Error;
 use crate::handoff::{FileSystem, Root, Step};
 use crate::sys;
+use problem::LAUNCHER_GONE;
 pub use problem::Problem;
 pub(crate) use pty::Pty;
 use root::Entered;
 use sources::{Descriptors, Opened};
 use staging::Staging;
-use tree::{Kind, Tree, is_directory};
+use tree::{Kind, Tree, is_directory, too_many_links};
 
 /// What the set-up leaves behind.
 #[derive(Debug, Default)]
@@ -44,19 +45,20 @@ pub(crate) struct Ready {
     pub(crate) is_chrooted: bool,
 }
 
-/// Carries out every step.
+/// Carries out every step, unless `launcher`, the channel to it, has its end of file meanwhile.
 ///
 /// # Errors
-/// [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
-pub(crate) fn carry_out(steps: &[Step]) -> Result<Ready, Error> {
+/// [`Error::LauncherGone`]; [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
+pub(crate) fn carry_out(steps: &[Step], launcher: Option<BorrowedFd<'_>>) -> Result<Ready, Error> {
     let own = |what| move |errno| Error::Own(what, errno);
-    let limit = Descriptors::for_steps(steps.len()).map_err(own("descriptors"))?;
+    let limit = Descriptors::for_steps(steps).map_err(own("descriptors"))?;
     // What is made has the permissions that the steps name.
     let callers_umask = umask(Mode::empty());
     let mut setup = Setup {
         tree: Tree::callers().map_err(own("/"))?,
         staging: Staging::new(),
         devpts: None,
+        launcher,
         ready: Ready::default(),
     };
     // A copy of a mount that is still shared would go on to show what is mounted there outside.
@@ -77,18 +79,23 @@ pub(crate) fn carry_out(steps: &[Step]) -> Result<Ready, Error> {
 }
 
 /// What the set-up has to do with while it lasts.
-struct Setup {
+struct Setup<'a> {
     tree: Tree,
     staging: Staging,
     /// The devpts instance of a fresh /dev.
     devpts: Option<OwnedFd>,
+    /// Its end is looked out for where something may take for ever.
+    launcher: Option<BorrowedFd<'a>>,
     ready: Ready,
 }
 
-impl Setup {
+impl Setup<'_> {
     fn carry_out(&mut self, step: &Step, opened: Opened) -> Result<(), Error> {
         log::debug!("{}: {}", step.name(), step.object().display());
-        self.try_to(step, opened).map_err(|problem| Error::Setup(Box::new(step.clone()), problem))
+        self.try_to(step, opened).map_err(|problem| match problem {
+            Problem { errno: LAUNCHER_GONE, .. } => Error::LauncherGone,
+            problem => Error::Setup(Box::new(step.clone()), problem),
+        })
     }
 
     fn try_to(&mut self, step: &Step, opened: Opened) -> Result<(), Problem> {
@@ -164,7 +171,9 @@ impl Setup {
                 return Ok(());
             }
             (FileSystem::Bind { .. } | FileSystem::Overlay(_), Opened::Tree(tree)) => tree,
-            (FileSystem::File { .. }, Opened::Content(content)) => self.staging.file(content)?,
+            (FileSystem::File { .. }, Opened::Content(content)) => {
+                self.staging.file(content, self.launcher)?
+            }
             (FileSystem::Tmpfs { size, mode }, _) => filesystems::tmpfs(*size, *mode)?,
             (FileSystem::MessageQueue, _) => filesystems::message_queues()?,
             (FileSystem::Proc { masked, hide_pids, only_pids }, _) => {
@@ -187,6 +196,7 @@ impl Setup {
     fn mask(&mut self, path: &OsStr) -> Result<(), Problem> {
         let point = match self.tree.find(path) {
             Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ELOOP) => return Err(too_many_links()),
             point => point?,
         };
         let mask = self.staging.mask(is_directory(&fstat(&point)?))?;

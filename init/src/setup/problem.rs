@@ -6,6 +6,9 @@ use std::fmt::Display;
 
 use nix::errno::Errno;
 
+/// The errno of a step that was given up since the launcher is gone. No system call of a step has it.
+pub(super) const LAUNCHER_GONE: Errno = Errno::EOWNERDEAD;
+
 /// What went wrong in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -221,6 +221,17 @@ fn device(name: &'static str, major: u64, minor: u64) -> Result<OwnedFd, Problem
     if is_device { Ok(tree) } else { Err(Problem::new(format!("{path} is not the device {major}:{minor}"))) }
 }
 
+/// As many as a step has open at the same time.
+fn most_descriptors(step: &Step) -> usize {
+    match step {
+        Step::Root(Root::Overlay(overlay)) | Step::Mount { what: FileSystem::Overlay(overlay), .. } => {
+            overlay.lower.len() + 3
+        }
+        Step::Mount { what: FileSystem::Dev, .. } => DEVICES.len(),
+        _ => 1,
+    }
+}
+
 /// Room for so many descriptors until it is dropped, which gives the old limit back; none if there is enough.
 pub(super) struct Descriptors {
     old: Option<(u64, u64)>,
@@ -228,9 +239,10 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// See setrlimit(2), RLIMIT_NOFILE.
-    pub(super) fn for_steps(steps: usize) -> Result<Self, Errno> {
+    pub(super) fn for_steps(steps: &[Step]) -> Result<Self, Errno> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        if steps as u64 + OTHER_DESCRIPTORS <= soft || soft == hard {
+        let needed: usize = steps.iter().map(most_descriptors).sum();
+        if needed as u64 + OTHER_DESCRIPTORS <= soft || soft == hard {
             return Ok(Self { old: None });
         }
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

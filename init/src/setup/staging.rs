@@ -5,16 +5,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{FileStat, Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, chdir, fchdir, fchown};
 
 use super::filesystems;
-use super::problem::Problem;
+use super::problem::{LAUNCHER_GONE, Problem};
 use crate::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 
 /// What a mask and an empty layer are called in it.
@@ -52,11 +53,15 @@ impl Staging {
     }
 
     /// A detached mount of a regular file with what `content` gives until its end.
-    pub(super) fn file(&mut self, content: OwnedFd) -> Result<OwnedFd, Problem> {
+    pub(super) fn file(
+        &mut self,
+        content: OwnedFd,
+        launcher: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd, Problem> {
         let (root, name) = (self.root()?, self.next());
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(&root, name.as_str(), flags, Mode::from_bits_truncate(0o644))?);
-        copy(&mut File::from(content), &mut file)?;
+        copy(&mut File::from(content), &mut file, launcher)?;
         self.mount_of(&root, &name, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
     }
 
@@ -134,9 +139,12 @@ impl Staging {
 }
 
 /// A pipe gives its end of file when everybody has closed it.
-pub(super) fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
+pub(super) fn copy(from: &mut File, to: &mut File, launcher: Option<BorrowedFd<'_>>) -> Result<(), Problem> {
     let mut buffer = [0; 16 << 10];
     loop {
+        if let Some(launcher) = launcher {
+            wait_for(from.as_fd(), launcher)?;
+        }
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) => to.write_all(&buffer[..length]),
@@ -144,5 +152,19 @@ pub(super) fn copy(from: &mut File, to: &mut File) -> Result<(), Problem> {
             Err(error) => Err(error),
         }
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    }
+}
+
+/// Returns when `source` has something, or its end of file.
+fn wait_for(source: BorrowedFd<'_>, launcher: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut polled = [PollFd::new(source, PollFlags::POLLIN), PollFd::new(launcher, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) if polled[1].any() == Some(true) => return Err(LAUNCHER_GONE),
+            Ok(_) => return Ok(()),
+            // Every signal is blocked, but a debugger interrupts too.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }

@@ -103,6 +103,7 @@ impl Tree {
         for _ in 0..MOST_LINKS {
             match self.find(path.as_os_str()) {
                 Err(Errno::ENOENT) => {}
+                Err(Errno::ELOOP) => return Err(too_many_links()),
                 found => return found.map_err(Problem::from),
             }
             match self.make(&path, kind)? {
@@ -110,7 +111,7 @@ impl Tree {
                 Made::LinkLeadsTo(other) => path = other,
             }
         }
-        Err(Errno::ELOOP.into())
+        Err(too_many_links())
     }
 
     /// Makes a symbolic link; one that is there already and leads to the same is fine.
@@ -136,7 +137,7 @@ impl Tree {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut new = File::from(openat(&directory, name, flags, Mode::from_bits_truncate(0o600))?);
         let like = fstat(&original)?;
-        copy(&mut File::from(original), &mut new)?;
+        copy(&mut File::from(original), &mut new, None)?;
         // EINVAL, EPERM: an owner that has no id inside stays root.
         let _ = fchown(&new, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)));
         fchmod(&new, Mode::from_bits_truncate(like.st_mode & 0o1777))?;
@@ -217,6 +218,12 @@ enum Made {
     Whole,
     /// A part of the path is a link that leads to nothing yet: what is wanted is here.
     LinkLeadsTo(PathBuf),
+}
+
+/// RESOLVE_NO_MAGICLINKS has the errno of too many links.
+pub(super) fn too_many_links() -> Problem {
+    let detail = "too many links, or one of /proc, which would lead out of the sandbox";
+    Problem { errno: Errno::ELOOP, detail: detail.into() }
 }
 
 /// The directory that `path` leads to from our own root, whatever links there are on the way but those of /proc that
