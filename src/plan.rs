@@ -562,6 +562,13 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
         check_map(Kind::Groups, groups)?;
     }
     check_privileges(options)?;
+    let has_queues = |step: &Step| matches!(step, Step::Mount { what: FileSystem::MessageQueue, .. });
+    if options.share.contains(&Share::Ipc)
+        && !options.share.contains(&Share::User)
+        && options.files.iter().any(has_queues)
+    {
+        return wrong("--mqueue", "shows the queues of an IPC namespace of its own: leave out --share ipc");
+    }
     if let Some(volatile) = &options.volatile {
         let option = if *volatile == Volatile::Discard { "--volatile" } else { "--keep" };
         if options.read_only {

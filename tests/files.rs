@@ -342,7 +342,7 @@ fn a_file_of_what_cannot_be_read_is_an_error() {
             "launch: descriptor: 9: is not open\n\
              launch: hint: open it in the calling shell, as in: launch ... 5</a/file"
         );
-        assert_eq!(refused_by("9</"), "launch: mount: /tmp/at: Is a directory");
+        assert_eq!(refused_by("9</"), "launch: mount: /tmp/at: descriptor 9 cannot be read");
         let file = folder.path("file");
         assert_eq!(refused_by(&format!("9>{file}")), "launch: mount: /tmp/at: Bad file number");
     }
@@ -864,6 +864,25 @@ fn a_mask_on_a_path_that_is_another_for_each_process_is_refused() {
                           --proc-mode";
             let refused = refused(&mut caller.shell_with(&[option, path], "true"));
             assert_eq!(refused, format!("launch: command line: {path}: {reason}"));
+        }
+    }
+}
+
+#[test]
+fn the_queues_of_a_shared_ipc_namespace_cannot_be_mounted() {
+    for caller in callers() {
+        let reason = "shows the queues of an IPC namespace of its own: leave out --share ipc";
+        let refused = refused(&mut caller.shell_with(&["--share", "ipc", "--mqueue", "/tmp/q"], "true"));
+        assert_eq!(refused, format!("launch: command line: --mqueue: {reason}"));
+    }
+}
+
+#[test]
+fn a_descriptor_that_cannot_be_read_makes_no_file() {
+    for caller in callers() {
+        for script in ["exec 9>/dev/null; exec \"$@\"", "exec 9</; exec \"$@\""] {
+            let refused = refused(&mut caller.launch_by(script, ["--file", "9:/tmp/at", "--", "true"]));
+            assert_eq!(refused, "launch: mount: /tmp/at: descriptor 9 cannot be read");
         }
     }
 }

@@ -171,8 +171,13 @@ impl Setup<'_> {
                 return Ok(());
             }
             (FileSystem::Bind { .. } | FileSystem::Overlay(_), Opened::Tree(tree)) => tree,
-            (FileSystem::File { .. }, Opened::Content(content)) => {
-                self.staging.file(content, self.launcher)?
+            (FileSystem::File { descriptor }, Opened::Content(content)) => {
+                self.staging.file(content, self.launcher).map_err(|problem| match problem.errno {
+                    errno @ (Errno::EBADF | Errno::EISDIR) => {
+                        Problem { errno, detail: format!("descriptor {descriptor} cannot be read") }
+                    }
+                    _ => problem,
+                })?
             }
             (FileSystem::Tmpfs { size, mode }, _) => filesystems::tmpfs(*size, *mode)?,
             (FileSystem::MessageQueue, _) => filesystems::message_queues()?,
