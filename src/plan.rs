@@ -544,7 +544,8 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
                 "only a caller with CAP_SYS_ADMIN can make namespaces without a new user one",
             );
         }
-        if options.identity != Identity::Root {
+        // To keep the caller's ids is what it comes to.
+        if !matches!(options.identity, Identity::Root | Identity::Keep) {
             return wrong("--share user", "ids can only be chosen in a user namespace of its own");
         }
     }
@@ -1239,8 +1240,18 @@ mod tests {
         assert!(refused(&share(Share::User), &caller()).contains("CAP_SYS_ADMIN"));
         let named = Options { host_name: Some("x".into()), ..share(Share::Uts) };
         assert!(refused(&named, &root()).contains("the caller's own"));
-        let keep = Options { identity: Identity::Keep, ..share(Share::User) };
-        assert!(refused(&keep, &root()).contains("user namespace"));
+        let ids = Identity::Ids { uid: Some(7), gid: None };
+        for identity in [ids, Identity::Auto, Identity::Maps { users: vec![], groups: vec![] }] {
+            let chosen = Options { identity, ..share(Share::User) };
+            assert!(refused(&chosen, &root()).contains("user namespace"));
+        }
+    }
+
+    #[test]
+    fn who_shares_the_callers_user_namespace_keeps_its_ids() {
+        let share = Options { share: vec![Share::User], ..options() };
+        let keep = Options { identity: Identity::Keep, ..share.clone() };
+        assert_eq!(plan(&keep, &root()), plan(&share, &root()));
     }
 
     #[test]

@@ -5,24 +5,18 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
+use support::session::Session;
 use support::{
-    Caller, DEADLINE, Running, Talk, callers, code, code_and_stderr, marker, processes_with, program,
-    public_folder, run, stdout_of, text, until,
+    Caller, DEADLINE, Running, Talk, callers, code, code_and_stderr, processes_with, program, public_folder,
+    run, stdout_of, text, until,
 };
 
 const CTRL_C: &str = "\x03";
@@ -67,103 +61,13 @@ impl Way {
 /// A real interactive shell. Its prompt is `inside> `, by the environment.
 const SHELL: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];
 
-/// A program that leads a session on a terminal of its own.
-struct Session {
-    running: Running,
-    /// Our side of the terminal: the keyboard and the screen.
-    terminal: File,
-    /// The other side's name.
-    name: String,
-    /// What was written and not yet looked at.
-    unseen: String,
-    marker: String,
-}
-
 impl Session {
-    /// `PROGRAM ARGUMENTS…` as this caller, on a terminal of 40 lines by 100 columns that does not echo.
-    #[track_caller]
-    fn start(caller: Caller, words: &[impl AsRef<str>]) -> Self {
-        Self::start_with("-echo", caller, words)
-    }
-
-    #[track_caller]
-    fn start_with(echo: &str, caller: Caller, words: &[impl AsRef<str>]) -> Self {
-        let (terminal, other, name) = terminal();
-        let marker = marker(&format!("tty{name}"));
-        let words = words.iter().map(AsRef::as_ref);
-        let script = "stty $0 rows 40 cols 100; exec \"$@\"";
-        let mut command = caller.command("setsid");
-        command.args(["--ctty", "sh", "-c", script, echo]).args(words).current_dir("/");
-        let copy = || other.try_clone().expect("dup");
-        command.stdin(copy()).stdout(copy()).stderr(copy());
-        command.env("PS1", "inside> ").env("TERM", "dumb").env("INPUTRC", "/dev/null").env("TEST", &marker);
-        command.env_remove("LAUNCH_LOG").env_remove("HISTFILE").env("HOME", "/");
-        let running = Running::start(&mut command);
-        // The end is seen when nobody has it open.
-        drop((command, other));
-        Self { running, terminal, name, unseen: String::new(), marker }
-    }
-
     /// An interactive shell by this way, at its prompt. It echoes what is typed.
     #[track_caller]
     fn shell(caller: Caller, way: Way) -> Self {
         let mut session = Self::start_with("echo", caller, &way.words(&[], &SHELL));
         session.shows("inside> ");
         session
-    }
-
-    #[track_caller]
-    fn types(&mut self, keys: &str) {
-        self.terminal.write_all(keys.as_bytes()).expect("write to the terminal");
-    }
-
-    /// What is written next; none at the end.
-    #[track_caller]
-    fn reads(&mut self) -> Option<String> {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).expect("a timeout");
-            match poll(&mut [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) => panic!("nothing more on the screen before the deadline, but {:?}", self.unseen),
-                Ok(_) => break,
-                Err(Errno::EINTR) => {}
-                Err(errno) => panic!("poll: {errno}"),
-            }
-        }
-        let mut buffer = [0; 4096];
-        match self.terminal.read(&mut buffer) {
-            Ok(length @ 1..) => Some(text(&buffer[..length])),
-            // EIO, once nobody has the other side open.
-            Ok(0) | Err(_) => None,
-        }
-    }
-
-    /// Waits until this is on the screen; returns what stood before it.
-    #[track_caller]
-    fn shows(&mut self, expected: &str) -> String {
-        loop {
-            if let Some((before, rest)) = self.unseen.split_once(expected) {
-                let (before, rest) = (before.to_owned(), rest.to_owned());
-                self.unseen = rest;
-                return before;
-            }
-            match self.reads() {
-                Some(chunk) => self.unseen.push_str(&chunk),
-                None => panic!("ended without showing {expected:?}, but {:?}", self.unseen),
-            }
-        }
-    }
-
-    /// Waits for the end; returns what was still written, and the status. Nobody is left.
-    #[track_caller]
-    fn ends(mut self) -> (String, ExitStatus) {
-        while let Some(chunk) = self.reads() {
-            self.unseen.push_str(&chunk);
-        }
-        let status = self.running.wait();
-        assert_eq!(processes_with(&self.marker), []);
-        (std::mem::take(&mut self.unseen), status)
     }
 
     /// `stty ARGUMENTS…` of the terminal, by a process that has nothing to do with the session.
@@ -188,37 +92,6 @@ impl Session {
     fn until_raw(&self, raw: bool) {
         until("the terminal's mode has changed", || (self.is_raw() == raw).then_some(()));
     }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for pid in processes_with(&self.marker) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
-    }
-}
-
-/// Both sides of a new terminal, and the name of the other. No other program that this one starts meanwhile inherits
-/// them, as with openpty(3). It is not /dev/pts/0: that is the name of a first terminal inside.
-fn terminal() -> (File, File, String) {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let new = || {
-        let ours = posix_openpt(flags).expect("posix_openpt");
-        grantpt(&ours).expect("grantpt");
-        unlockpt(&ours).expect("unlockpt");
-        let name = ptsname_r(&ours).expect("ptsname");
-        (ours, name)
-    };
-    let (mut ours, mut name) = new();
-    while name == "/dev/pts/0" {
-        let (another, its_name) = new();
-        // The first one keeps its number until here.
-        (ours, name) = (another, its_name);
-    }
-    let other = open(name.as_str(), flags, Mode::empty()).expect("open the terminal");
-    (OwnedFd::from(ours).into(), other.into(), name)
 }
 
 /// Every way, by every caller.
@@ -394,7 +267,7 @@ fn when_the_terminal_hangs_up_everything_inside_ends() {
         let status = running.wait();
         // The shell dies of the SIGHUP that it gets.
         assert_eq!(code(status), 129, "{way:?}");
-        assert_eq!(processes_with(marker), [], "{way:?}");
+        assert_eq!(processes_with(marker), [0; 0], "{way:?}");
     });
 }
 

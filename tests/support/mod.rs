@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod session;
+
 pub mod hostile;
 
 use std::ffi::OsStr;
