@@ -312,7 +312,9 @@ impl Command {
                 Event::Terminal(master) => terminal = Some(master),
                 Event::Started(started) => return Ok(Child { sandbox, started, terminal, outcome: None }),
                 // Neither comes before the start.
-                Event::Stopped(_) | Event::Ended(_) => return Err(Error::InitDied(None)),
+                Event::Stopped(_) | Event::Happened(_) | Event::MainPid(_) | Event::Ended(_) => {
+                    return Err(Error::InitDied(None));
+                }
             }
         }
     }

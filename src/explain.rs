@@ -139,7 +139,7 @@ impl Explained {
 
 fn explain(plan: &Plan) -> Vec<Explained> {
     let Plan { namespaces, maps, init_capabilities, init_ids, kept: layers, warnings: _, init } = plan;
-    let handoff::Plan { log_level, steps, workload, policy, report_namespaces } = init;
+    let handoff::Plan { log_level, steps, workload, policy, probes: _, report_namespaces } = init;
     let mut explained = kept(&workload.descriptors);
     explained.extend(layers.iter().map(kept_layers));
     explained.push(clone(*namespaces, maps.is_some(), init_capabilities));
@@ -741,7 +741,7 @@ fn name_of(variable: &OsStr) -> &OsStr {
 
 /// What init does until the end. None of this has an error.
 fn look_after(policy: &Policy) -> Vec<Explained> {
-    let Policy { grace, timeout, kill_after, forward_delay, leftovers, rewrites } = policy;
+    let Policy { grace, timeout, kill_after, forward_delay, leftovers, rewrites, .. } = policy;
     let mut steps = Vec::new();
     let mut step = |object: &str, words: String, details: Value| {
         steps.push(Explained::new(By::Init, "look after", object, words, details));
@@ -946,6 +946,7 @@ mod tests {
                 steps,
                 workload: workload(),
                 policy,
+                probes: handoff::Probes::default(),
                 report_namespaces: true,
             },
         }

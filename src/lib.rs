@@ -15,6 +15,7 @@ pub mod explain;
 pub mod hints;
 mod idmap;
 mod kept;
+pub mod named;
 pub mod plan;
 pub mod privileges;
 pub mod relay;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use launch_init::handoff::{
-    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Root, SignalState,
-    Source, Step, Upper, Workload,
+    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Probes, Root,
+    SignalState, Source, Step, Upper, Workload,
 };
 use launch_init::supervisor::Policy;
 use nix::errno::Errno;
@@ -475,6 +475,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 umask: options.umask,
             },
             policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
+            probes: Probes::default(),
             report_namespaces: options.report_namespaces,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),

@@ -10,7 +10,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use launch_init::exit::{self, Outcome};
-use launch_init::handoff::{self, Failure, Report, body_length, first_body};
+use launch_init::handoff::{self, Failure, Happening, Order, Report, body_length, first_body};
 use launch_init::signals::{self, Received};
 use launch_init::sys::{CStringArray, adopt_descriptor, duplicate, signal_process};
 use launch_init::{HANDOFF_OPTION, NAME};
@@ -49,6 +49,10 @@ pub enum Event {
     Started(Started),
     /// A signal of this number stopped it.
     Stopped(i32),
+    /// Something else in its life.
+    Happened(Happening),
+    /// Another process of the inside is the main one from now on: its pid in the caller's PID namespace.
+    MainPid(i32),
     /// Init is gone and with it everything inside.
     Ended(Outcome),
 }
@@ -163,6 +167,18 @@ impl Sandbox {
         }
     }
 
+    /// Tells init to do this. May be called once the plan has been handed over.
+    ///
+    /// # Errors
+    /// [`Error::Handoff`]; not that init has ended.
+    pub fn order(&self, order: Order) -> Result<(), Error> {
+        let frame = order.encode().map_err(Error::Report)?;
+        match send_all(self.reports.channel.as_fd(), &frame) {
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(Error::Handoff(errno)),
+        }
+    }
+
     /// Waits for what init says next that is more than a log line; log lines go to `log`.
     ///
     /// # Errors
@@ -198,6 +214,11 @@ impl Sandbox {
                     let master = self.reports.descriptor.take().ok_or(Error::Terminal(Errno::EBADF))?;
                     return Ok(Some(Event::Terminal(master)));
                 }
+                // Its pid inside says nothing here.
+                Next::Report(Report::Happened(Happening::MainPid(_))) => {
+                    return Ok(Some(Event::MainPid(self.reports.sender)));
+                }
+                Next::Report(Report::Happened(happening)) => return Ok(Some(Event::Happened(happening))),
                 Next::Report(Report::Stopped { signal }) => return Ok(Some(Event::Stopped(signal))),
                 Next::Report(Report::Ended(outcome)) => self.reported = Some(outcome),
                 Next::Report(Report::Failed(failure)) => self.failure = Some(failure),

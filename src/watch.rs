@@ -110,6 +110,7 @@ fn follow(
                         relay.make_raw();
                     }
                 }
+                Event::Happened(_) | Event::MainPid(_) => {}
                 Event::Ended(outcome) => {
                     if let Some(relay) = relay {
                         relay.finish();

@@ -25,6 +25,20 @@ pub struct Policy {
     pub leftovers: Leftovers,
     /// What is sent on for each signal.
     pub rewrites: Rewrites,
+    /// What the workload gets when it is asked to stop, 1 to 64.
+    pub stop_signal: i32,
+    /// Whether a SIGTERM asks to stop, instead of being forwarded: the stop signal, the grace, SIGKILL, and no new run.
+    pub term_stops: bool,
+    /// Whether a new run follows when one has ended.
+    pub restart: Restart,
+    /// When a run counts as ready.
+    pub readiness: Readiness,
+    /// How long a run may take until it is ready.
+    pub ready_timeout: Option<Duration>,
+    /// How often the workload has to say that it is alive; sd_watchdog_enabled(3).
+    pub watchdog: Option<Duration>,
+    /// Whether and how its health is checked.
+    pub health: Option<Health>,
 }
 
 impl Default for Policy {
@@ -37,8 +51,57 @@ impl Default for Policy {
             forward_delay: Duration::ZERO,
             leftovers: Leftovers::End,
             rewrites: Rewrites::default(),
+            stop_signal: libc::SIGTERM,
+            term_stops: false,
+            restart: Restart::No,
+            readiness: Readiness::Started,
+            ready_timeout: None,
+            watchdog: None,
+            health: None,
         }
     }
+}
+
+/// Whether a new run of the workload follows when one has ended. None does once somebody has asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// None.
+    No,
+    /// If it ended with another status than 0, or was ended for a failure.
+    OnFailure {
+        /// How often in a row, at most; none: as often as it takes.
+        most: Option<u32>,
+    },
+    /// Always, also when a signal that was sent to it by name ended it.
+    Always,
+    /// Always, unless such a signal ended it.
+    UnlessStopped,
+}
+
+/// When a run of the workload counts as ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// When it has been executed.
+    Started,
+    /// When it says so; sd_notify(3).
+    Notify,
+    /// When it has written a newline to this descriptor of its own.
+    Descriptor(i32),
+    /// When a command succeeds.
+    Command,
+}
+
+/// How the workload's health is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// The time between one check's end and the next one's start.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// How many that fail in a row make it unhealthy; at least 1.
+    pub retries: u32,
+    /// Whether it is restarted then.
+    pub restarts: bool,
 }
 
 /// What becomes of those whom the workload leaves over.

@@ -9,14 +9,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::{
-    Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Instruction, Limit, Name, Overlay,
-    Plan, Report, Root, SignalState, Source, Step, Upper, Workload,
+    Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Happening, Instruction, Limit, Name,
+    Order, Overlay, Plan, Probes, Report, Root, SignalState, Source, Step, Upper, Why, Workload,
 };
 use crate::exit::Outcome;
-use crate::supervisor::{Leftovers, Policy, Rewrites};
+use crate::supervisor::{Health, Leftovers, Policy, Readiness, Restart, Rewrites};
 
 /// The format of the frames below. It changes whenever one of the types changes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const MAGIC: [u8; 4] = *b"lnch";
 /// Magic, version, length of the body.
@@ -127,6 +127,28 @@ impl Plan {
             w.u8(*from);
             w.u8(*to);
         });
+        w.u8(self.policy.stop_signal as u8);
+        w.bool(self.policy.term_stops);
+        w.restart(self.policy.restart);
+        match self.policy.readiness {
+            Readiness::Started => w.u8(0),
+            Readiness::Notify => w.u8(1),
+            Readiness::Descriptor(number) => {
+                w.u8(2);
+                w.i32(number);
+            }
+            Readiness::Command => w.u8(3),
+        }
+        w.option(self.policy.ready_timeout, Writer::duration);
+        w.option(self.policy.watchdog, Writer::duration);
+        w.option(self.policy.health, |w, health| {
+            w.duration(health.interval);
+            w.duration(health.timeout);
+            w.u32(health.retries);
+            w.bool(health.restarts);
+        });
+        w.option(self.probes.ready.as_ref(), Writer::os_string);
+        w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
         w.finish()
     }
@@ -178,13 +200,71 @@ impl Plan {
                     _ => return Err(Malformed::Body),
                 },
                 rewrites: r.rewrites()?,
+                stop_signal: r.signal()?,
+                term_stops: r.bool()?,
+                restart: r.restart()?,
+                readiness: match r.u8()? {
+                    0 => Readiness::Started,
+                    1 => Readiness::Notify,
+                    2 => Readiness::Descriptor(r.i32()?),
+                    3 => Readiness::Command,
+                    _ => return Err(Malformed::Body),
+                },
+                ready_timeout: r.option(Reader::duration)?,
+                watchdog: r.option(Reader::duration)?,
+                health: r.option(|r| {
+                    Ok(Health {
+                        interval: r.duration()?,
+                        timeout: r.duration()?,
+                        retries: r.u32()?,
+                        restarts: r.bool()?,
+                    })
+                })?,
             },
+            probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
         };
         if plan.workload.command.is_empty() {
             return Err(Malformed::Body);
         }
         r.finish(plan)
+    }
+}
+
+impl Order {
+    /// The whole frame.
+    pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let mut w = Writer::frame();
+        match self {
+            Self::Stop { grace } => {
+                w.u8(0);
+                w.option(*grace, Writer::duration);
+            }
+            Self::Restart { grace } => {
+                w.u8(1);
+                w.option(*grace, Writer::duration);
+            }
+            Self::Signal { signal } => {
+                w.u8(2);
+                w.u8(*signal as u8);
+            }
+        }
+        w.finish()
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    /// [`Malformed::Body`]
+    pub fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader(body);
+        let order = match r.u8()? {
+            0 => Self::Stop { grace: r.option(Reader::duration)? },
+            1 => Self::Restart { grace: r.option(Reader::duration)? },
+            2 => Self::Signal { signal: r.signal()? },
+            _ => return Err(Malformed::Body),
+        };
+        r.finish(order)
     }
 }
 
@@ -211,23 +291,18 @@ impl Report {
                 w.u8(2);
                 w.i32(*signal);
             }
-            Self::Ended(Outcome::Exited(code)) => {
+            Self::Ended(outcome) => {
                 w.u8(3);
-                w.u8(*code);
+                w.outcome(*outcome);
             }
-            Self::Ended(Outcome::Killed(signal)) => {
-                w.u8(4);
-                w.i32(*signal);
+            Self::Terminal => w.u8(4),
+            Self::Happened(happening) => {
+                w.u8(5);
+                w.happening(happening);
             }
-            Self::Ended(Outcome::TimedOut) => w.u8(5),
-            Self::Terminal => w.u8(7),
             Self::Failed(failure) => {
                 w.u8(6);
-                w.u8(failure.code);
-                w.bytes(failure.step.as_bytes());
-                w.bytes(failure.object.as_bytes());
-                w.bytes(failure.detail.as_bytes());
-                w.i32(failure.errno);
+                w.failure(failure);
             }
         }
         w.finish()
@@ -243,17 +318,10 @@ impl Report {
             0 => Self::Log { level: r.u8()?, message: r.string()? },
             1 => Self::Started { pid: r.i32()?, namespaces: r.list(|r| Ok((r.string()?, r.u64()?)))? },
             2 => Self::Stopped { signal: r.i32()? },
-            3 => Self::Ended(Outcome::Exited(r.u8()?)),
-            4 => Self::Ended(Outcome::Killed(r.i32()?)),
-            5 => Self::Ended(Outcome::TimedOut),
-            7 => Self::Terminal,
-            6 => Self::Failed(Failure {
-                code: r.u8()?,
-                step: r.string()?,
-                object: r.os_string()?,
-                detail: r.string()?,
-                errno: r.i32()?,
-            }),
+            3 => Self::Ended(r.outcome()?),
+            4 => Self::Terminal,
+            5 => Self::Happened(r.happening()?),
+            6 => Self::Failed(r.failure()?),
             _ => return Err(Malformed::Body),
         };
         r.finish(report)
@@ -326,6 +394,93 @@ impl Writer {
 
     fn os_string(&mut self, value: &OsString) {
         self.bytes(value.as_bytes());
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Exited(code) => {
+                self.u8(0);
+                self.u8(code);
+            }
+            Outcome::Killed(signal) => {
+                self.u8(1);
+                self.i32(signal);
+            }
+            Outcome::TimedOut => self.u8(2),
+        }
+    }
+
+    /// The errno last, whatever is before.
+    fn failure(&mut self, failure: &Failure) {
+        self.u8(failure.code);
+        self.bytes(failure.step.as_bytes());
+        self.os_string(&failure.object);
+        self.bytes(failure.detail.as_bytes());
+        self.i32(failure.errno);
+    }
+
+    fn restart(&mut self, restart: Restart) {
+        match restart {
+            Restart::No => self.u8(0),
+            Restart::OnFailure { most } => {
+                self.u8(1);
+                self.option(most, Self::u32);
+            }
+            Restart::Always => self.u8(2),
+            Restart::UnlessStopped => self.u8(3),
+        }
+    }
+
+    fn why(&mut self, why: Why) {
+        self.u8(match why {
+            Why::Stop => 0,
+            Why::Restart => 1,
+            Why::Timeout => 2,
+            Why::NotReady => 3,
+            Why::Watchdog => 4,
+            Why::Unhealthy => 5,
+        });
+    }
+
+    fn happening(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Ready => self.u8(0),
+            Happening::Status(text) => {
+                self.u8(1);
+                self.bytes(text.as_bytes());
+            }
+            Happening::Reloading => self.u8(2),
+            Happening::Stopping => self.u8(3),
+            Happening::Alive => self.u8(4),
+            Happening::MainPid(pid) => {
+                self.u8(5);
+                self.i32(*pid);
+            }
+            Happening::Healthy => self.u8(6),
+            Happening::Unhealthy { failures } => {
+                self.u8(7);
+                self.u32(*failures);
+            }
+            Happening::Ending(why) => {
+                self.u8(8);
+                self.why(*why);
+            }
+            Happening::GraceOver => self.u8(9),
+            Happening::RunEnded { outcome, why, again } => {
+                self.u8(10);
+                self.outcome(*outcome);
+                self.option(*why, Self::why);
+                self.bool(*again);
+            }
+            Happening::StartsIn(delay) => {
+                self.u8(11);
+                self.duration(*delay);
+            }
+            Happening::NotStarted(failure) => {
+                self.u8(12);
+                self.failure(failure);
+            }
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -538,6 +693,77 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_le_bytes)
+    }
+
+    fn signal(&mut self) -> Result<i32, Malformed> {
+        match self.u8()? {
+            number @ 1..=64 => Ok(number.into()),
+            _ => Err(Malformed::Body),
+        }
+    }
+
+    fn outcome(&mut self) -> Result<Outcome, Malformed> {
+        Ok(match self.u8()? {
+            0 => Outcome::Exited(self.u8()?),
+            1 => Outcome::Killed(self.i32()?),
+            2 => Outcome::TimedOut,
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn failure(&mut self) -> Result<Failure, Malformed> {
+        Ok(Failure {
+            code: self.u8()?,
+            step: self.string()?,
+            object: self.os_string()?,
+            detail: self.string()?,
+            errno: self.i32()?,
+        })
+    }
+
+    fn restart(&mut self) -> Result<Restart, Malformed> {
+        Ok(match self.u8()? {
+            0 => Restart::No,
+            1 => Restart::OnFailure { most: self.option(Self::u32)? },
+            2 => Restart::Always,
+            3 => Restart::UnlessStopped,
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn why(&mut self) -> Result<Why, Malformed> {
+        Ok(match self.u8()? {
+            0 => Why::Stop,
+            1 => Why::Restart,
+            2 => Why::Timeout,
+            3 => Why::NotReady,
+            4 => Why::Watchdog,
+            5 => Why::Unhealthy,
+            _ => return Err(Malformed::Body),
+        })
+    }
+
+    fn happening(&mut self) -> Result<Happening, Malformed> {
+        Ok(match self.u8()? {
+            0 => Happening::Ready,
+            1 => Happening::Status(self.string()?),
+            2 => Happening::Reloading,
+            3 => Happening::Stopping,
+            4 => Happening::Alive,
+            5 => Happening::MainPid(self.i32()?),
+            6 => Happening::Healthy,
+            7 => Happening::Unhealthy { failures: self.u32()? },
+            8 => Happening::Ending(self.why()?),
+            9 => Happening::GraceOver,
+            10 => Happening::RunEnded {
+                outcome: self.outcome()?,
+                why: self.option(Self::why)?,
+                again: self.bool()?,
+            },
+            11 => Happening::StartsIn(self.duration()?),
+            12 => Happening::NotStarted(self.failure()?),
+            _ => return Err(Malformed::Body),
+        })
     }
 
     fn step(&mut self) -> Result<Step, Malformed> {
@@ -753,7 +979,20 @@ mod tests {
                 forward_delay: Duration::from_secs(1),
                 leftovers: Leftovers::WaitFor,
                 rewrites,
+                stop_signal: libc::SIGQUIT,
+                term_stops: true,
+                restart: Restart::OnFailure { most: Some(5) },
+                readiness: Readiness::Descriptor(3),
+                ready_timeout: Some(Duration::from_secs(9)),
+                watchdog: Some(Duration::from_millis(300)),
+                health: Some(Health {
+                    interval: Duration::from_secs(30),
+                    timeout: Duration::from_secs(4),
+                    retries: 3,
+                    restarts: true,
+                }),
             },
+            probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,
         }
     }
@@ -767,14 +1006,38 @@ mod tests {
             Report::Ended(Outcome::Exited(255)),
             Report::Ended(Outcome::Killed(64)),
             Report::Ended(Outcome::TimedOut),
-            Report::Failed(Failure {
-                code: 127,
-                step: "exec".into(),
-                object: OsString::from_vec(vec![0xfe]),
-                detail: String::new(),
-                errno: libc::ENOENT,
-            }),
+            Report::Failed(failure()),
         ]
+    }
+
+    fn happenings() -> Vec<Happening> {
+        let whys = [Why::Stop, Why::Restart, Why::Timeout, Why::NotReady, Why::Watchdog, Why::Unhealthy];
+        let mut all = vec![
+            Happening::Ready,
+            Happening::Status("3 of 7".into()),
+            Happening::Reloading,
+            Happening::Stopping,
+            Happening::Alive,
+            Happening::MainPid(77),
+            Happening::Healthy,
+            Happening::Unhealthy { failures: 3 },
+            Happening::GraceOver,
+            Happening::RunEnded { outcome: Outcome::Killed(9), why: None, again: true },
+            Happening::StartsIn(Duration::from_millis(100)),
+            Happening::NotStarted(failure()),
+        ];
+        all.extend(whys.map(Happening::Ending));
+        all
+    }
+
+    fn failure() -> Failure {
+        Failure {
+            code: 127,
+            step: "exec".into(),
+            object: OsString::from_vec(vec![0xfe]),
+            detail: String::new(),
+            errno: libc::ENOENT,
+        }
     }
 
     #[test]
@@ -793,9 +1056,38 @@ mod tests {
 
     #[test]
     fn every_report_arrives_as_it_was_sent() {
-        for report in reports() {
+        for report in happenings().into_iter().map(Report::Happened).chain(reports()) {
             let frame = report.encode().unwrap();
             assert_eq!(Report::decode(first_body(&frame).unwrap().unwrap()), Ok(report));
+        }
+    }
+
+    #[test]
+    fn every_order_arrives_as_it_was_sent() {
+        let grace = Some(Duration::from_secs(1));
+        for order in [Order::Stop { grace }, Order::Restart { grace: None }, Order::Signal { signal: 64 }] {
+            let frame = order.encode().unwrap();
+            assert_eq!(Order::decode(first_body(&frame).unwrap().unwrap()), Ok(order));
+            assert_eq!(Order::decode(&frame[HEADER..frame.len() - 1]), Err(Malformed::Body));
+        }
+    }
+
+    #[test]
+    fn every_policy_of_restarts_and_readiness_arrives_as_it_was_sent() {
+        let restarts = [
+            Restart::No,
+            Restart::OnFailure { most: None },
+            Restart::OnFailure { most: Some(0) },
+            Restart::Always,
+            Restart::UnlessStopped,
+        ];
+        let kinds = [Readiness::Started, Readiness::Notify, Readiness::Descriptor(9), Readiness::Command];
+        for (restart, readiness) in restarts.into_iter().zip(kinds.into_iter().cycle()) {
+            let mut plan = plan();
+            plan.policy.restart = restart;
+            plan.policy.readiness = readiness;
+            let frame = plan.encode().unwrap();
+            assert_eq!(Plan::decode(&frame[HEADER..]), Ok(plan));
         }
     }
 

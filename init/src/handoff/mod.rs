@@ -8,6 +8,7 @@
 mod codec;
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 pub use codec::{HEADER, Malformed, VERSION, body_length, first_body};
 
@@ -25,6 +26,8 @@ pub struct Plan {
     pub workload: Workload,
     /// How it is looked after.
     pub policy: Policy,
+    /// What is asked to learn how it is.
+    pub probes: Probes,
     /// Whether [`Report::Started`] names the namespaces.
     pub report_namespaces: bool,
 }
@@ -309,6 +312,16 @@ impl Workload {
     }
 }
 
+/// The commands by which init learns how the workload is, for `/bin/sh -c`. They run as the workload does, in the same
+/// environment and without a stdin; what they write goes nowhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Probes {
+    /// Whether it is ready ([`Readiness::Command`](crate::supervisor::Readiness)).
+    pub ready: Option<OsString>,
+    /// Whether it is healthy ([`Policy::health`]).
+    pub health: Option<OsString>,
+}
+
 /// A user as it is asked for. Names are looked up in the inside's own passwd(5) and group(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -399,6 +412,85 @@ pub enum Group {
     Session,
 }
 
+/// What the launcher says after the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// End the workload and then everything: the stop signal, the grace, SIGKILL. No new run follows.
+    Stop {
+        /// How long those inside have; none: the policy's grace.
+        grace: Option<Duration>,
+    },
+    /// End this run in the same way, and start the next one at once, whatever the policy says of restarts.
+    Restart {
+        /// As above.
+        grace: Option<Duration>,
+    },
+    /// Send this signal to the workload as it is: not rewritten, not held back, and no wish to stop. SIGKILL and SIGSTOP
+    /// too.
+    Signal {
+        /// 1 to 64.
+        signal: i32,
+    },
+}
+
+/// Something in the life of the workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// It is ready; once a run, and again after a reload.
+    Ready,
+    /// It says so of itself (sd_notify(3), STATUS=).
+    Status(String),
+    /// It reads its configuration again (RELOADING=1).
+    Reloading,
+    /// It has begun to end by itself (STOPPING=1).
+    Stopping,
+    /// It is alive (WATCHDOG=1).
+    Alive,
+    /// Another process is the main one now (MAINPID=). Its pid inside; outside it comes as the message's credentials.
+    MainPid(i32),
+    /// A health check went well, and the one before did not, or there was none.
+    Healthy,
+    /// So many health checks in a row have failed.
+    Unhealthy {
+        /// How many.
+        failures: u32,
+    },
+    /// This run is being ended, and why.
+    Ending(Why),
+    /// Whoever is left of it has had the grace, and gets SIGKILL.
+    GraceOver,
+    /// This run has ended. What it left over is ended before the next one.
+    RunEnded {
+        /// How.
+        outcome: Outcome,
+        /// Why it was ended, if it did not end by itself.
+        why: Option<Why>,
+        /// Whether a next one follows.
+        again: bool,
+    },
+    /// Nothing is left of the run; the next one starts after this time.
+    StartsIn(Duration),
+    /// The next run could not be started; that is an end like any other.
+    NotStarted(Failure),
+}
+
+/// Why a run is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked to stop.
+    Stop,
+    /// Somebody asked for a restart.
+    Restart,
+    /// Its time is up.
+    Timeout,
+    /// It has not been ready in time.
+    NotReady,
+    /// It has not said in time that it is alive.
+    Watchdog,
+    /// Too many health checks have failed.
+    Unhealthy,
+}
+
 /// What init says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
@@ -411,7 +503,8 @@ pub enum Report {
     },
     /// The sandbox has a terminal; its master comes with the message (unix(7), SCM_RIGHTS).
     Terminal,
-    /// The workload was executed. Its pid inside; outside it comes as the message's credentials.
+    /// The workload was executed, for the first time or again. Its pid inside; outside it comes as the message's
+    /// credentials.
     Started {
         /// In the new PID namespace.
         pid: i32,
@@ -423,7 +516,9 @@ pub enum Report {
         /// SIGTSTP, SIGSTOP, SIGTTIN or SIGTTOU.
         signal: i32,
     },
-    /// The workload has ended, and so has everything else inside.
+    /// Something else in its life.
+    Happened(Happening),
+    /// The workload has ended for good, and so has everything else inside.
     Ended(Outcome),
     /// There will be no workload.
     Failed(Failure),
