@@ -39,6 +39,8 @@ pub struct Policy {
     pub watchdog: Option<Duration>,
     /// Whether and how its health is checked.
     pub health: Option<Health>,
+    /// Whether what happens is told ([`Happening`](crate::handoff::Happening)).
+    pub tells: bool,
 }
 
 impl Default for Policy {
@@ -58,6 +60,7 @@ impl Default for Policy {
             ready_timeout: None,
             watchdog: None,
             health: None,
+            tells: false,
         }
     }
 }
