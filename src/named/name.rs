@@ -97,18 +97,17 @@ impl Serialize for Name {
 
 /// The one of `known` that was probably meant by `name`, if one is near.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a Name>) -> Option<&'a Name> {
-    // As clap judges options.
-    const NEAR: f64 = 0.7;
-    let likeness = |known: &Name| strsim::jaro(name, known.as_str());
+    // Two neighbours that have changed places are one slip; clap's measure sees two in a name as short as "wbe".
+    let slips = |known: &Name| strsim::osa_distance(name, known.as_str());
+    let is_near = |slips: usize, known: &Name| {
+        let longer = name.len().max(known.as_str().len());
+        slips < longer && slips <= (longer / 3).max(1)
+    };
     known
         .into_iter()
-        .map(|known| (likeness(known), known))
-        .filter(|(likeness, _)| *likeness > NEAR)
-        // Of several that are as near, the first.
-        .fold(None, |best: Option<(f64, &Name)>, one| match best {
-            Some(best) if best.0 >= one.0 => Some(best),
-            _ => Some(one),
-        })
+        .map(|known| (slips(known), known))
+        .filter(|(slips, known)| is_near(*slips, known))
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, known)| known)
 }
 
@@ -161,6 +160,7 @@ mod tests {
             ("redis", Some("redis-1")),
             ("redis-22", Some("redis-2")),
             ("zzz", None),
+            ("x", None),
             ("", None),
         ] {
             assert_eq!(nearest(name, &known).map(Name::as_str), expected, "{name}");
