@@ -62,6 +62,10 @@ pub enum Error {
     Wait(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
+    /// The folder of named sandboxes cannot be used: which directory, and why.
+    RuntimeDirectory(OsString, String),
+    /// A named sandbox is not there, or cannot be asked or made: which, and why.
+    Sandbox(OsString, String),
 }
 
 impl Error {
@@ -93,6 +97,8 @@ impl Error {
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
             Self::Output(_) => "output",
+            Self::RuntimeDirectory(..) => "runtime directory",
+            Self::Sandbox(..) => "sandbox",
         }
     }
 
@@ -107,6 +113,8 @@ impl Error {
             | Self::IdHelper(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
+            | Self::RuntimeDirectory(object, _)
+            | Self::Sandbox(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -153,6 +161,8 @@ impl Error {
             Self::Option(_, reason)
             | Self::Config(_, reason)
             | Self::Kept(_, reason)
+            | Self::RuntimeDirectory(_, reason)
+            | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
