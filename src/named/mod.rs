@@ -6,4 +6,5 @@
 pub mod control;
 pub mod name;
 pub mod registry;
+pub mod settings;
 pub mod state;
