@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::named::name::Name;
 use crate::named::settings::{self, Settings};
 use crate::plan::{
-    Capabilities, HealthCheck, IdMap, Identity, Network, Options, Proc, Ready, RootDirectory, Seccomp, Share, Tmp,
-    Volatile,
+    Capabilities, HealthCheck, IdMap, Identity, Network, Options, Proc, Ready, RootDirectory, Seccomp, Share,
+    Tmp, Volatile,
 };
 use crate::privileges;
 use crate::spec::{self, size};
@@ -605,7 +605,7 @@ impl Cli {
             }),
             tells: self.is_named() || self.pid_file.is_some(),
             // It would have the terminal's signals to itself, and nobody would know that no new run shall follow.
-            group: if self.restarts() && group != Group::Session { Group::Own { foreground: false } } else { group },
+            group: if self.restarts() && !self.tty { Group::Own { foreground: false } } else { group },
             report_namespaces: self.status_fd.is_some() || self.is_named(),
         }
     }
@@ -628,9 +628,10 @@ impl Cli {
             }
         }
         let is_logged = self.log.is_some() || self.detach;
-        for (option, is_given) in
-            [("--log-max-size", self.log_max_size.is_some()), ("--log-max-files", self.log_max_files.is_some())]
-        {
+        for (option, is_given) in [
+            ("--log-max-size", self.log_max_size.is_some()),
+            ("--log-max-files", self.log_max_files.is_some()),
+        ] {
             if is_given && !is_logged {
                 return wrong(option, "says nothing without --log or --detach");
             }
@@ -652,6 +653,11 @@ impl Cli {
     /// Whether it gets a name, be it one of our choice.
     fn is_named(&self) -> bool {
         self.name.is_some() || self.detach
+    }
+
+    /// Whether the caller does not wait for its end.
+    pub fn detaches(&self) -> bool {
+        self.detach
     }
 
     /// Whether runs of the command may follow each other.

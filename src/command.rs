@@ -20,8 +20,8 @@ use nix::unistd::{getegid, geteuid};
 use crate::error::Error;
 use crate::executable::Executable;
 use crate::plan::{
-    self, Caller, Capabilities, HealthCheck, Identity, Network, Options, Plan, Proc, Ready, RootDirectory, Seccomp,
-    Share, Tmp, Volatile,
+    self, Caller, Capabilities, HealthCheck, Identity, Network, Options, Plan, Proc, Ready, RootDirectory,
+    Seccomp, Share, Tmp, Volatile,
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;

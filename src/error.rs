@@ -62,6 +62,18 @@ pub enum Error {
     Wait(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
+    /// There are no random numbers to be had.
+    Random(Errno),
+    /// No second process could be made, or waited for, that lives on when the first one has returned.
+    Detach(Errno),
+    /// The monitor of a sandbox was killed before that ran or was ready: which, and the signal.
+    Monitor(OsString, i32),
+    /// A sandbox has ended before it was ready: which, and how.
+    NotReady(OsString, String),
+    /// No pid can be written to this file.
+    PidFile(OsString, Errno),
+    /// No id can be written to this file.
+    IdFile(OsString, Errno),
     /// The folder of named sandboxes cannot be used: which directory, and why.
     RuntimeDirectory(OsString, String),
     /// A named sandbox is not there, or cannot be asked or made: which, and why.
@@ -97,6 +109,12 @@ impl Error {
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
             Self::Output(_) => "output",
+            Self::Random(_) => "random numbers",
+            Self::Detach(_) => "detach",
+            Self::Monitor(..) => "monitor",
+            Self::NotReady(..) => "ready",
+            Self::PidFile(..) => "pid file",
+            Self::IdFile(..) => "id file",
             Self::RuntimeDirectory(..) => "runtime directory",
             Self::Sandbox(..) => "sandbox",
         }
@@ -115,6 +133,10 @@ impl Error {
             | Self::Tree(object, _)
             | Self::RuntimeDirectory(object, _)
             | Self::Sandbox(object, _)
+            | Self::Monitor(object, _)
+            | Self::NotReady(object, _)
+            | Self::PidFile(object, _)
+            | Self::IdFile(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -130,6 +152,8 @@ impl Error {
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
             Self::Output(_) => "stdout".into(),
+            Self::Random(_) => "/dev/urandom".into(),
+            Self::Detach(_) => "process".into(),
         }
     }
 
@@ -149,6 +173,10 @@ impl Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
             | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
@@ -164,7 +192,12 @@ impl Error {
             | Self::RuntimeDirectory(_, reason)
             | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
+            | Self::NotReady(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
+            Self::IdFile(_, Errno::EEXIST) => "exists already: another launch's id may stand there".into(),
+            Self::Monitor(_, signal) => {
+                format!("was killed by {} before the command ran", launch_init::signals::name(*signal))
+            }
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -219,6 +252,10 @@ impl std::error::Error for Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
             | Self::Output(errno) => Some(errno),
             _ => None,
         }

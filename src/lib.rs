@@ -39,6 +39,7 @@ pub use launch_init::handoff::{
 };
 pub use launch_init::supervisor::Restart;
 pub use plan::{
-    Capabilities, HealthCheck, IdMap, Identity, Network, Proc, Ready, RootDirectory, Seccomp, Share, Tmp, Volatile,
+    Capabilities, HealthCheck, IdMap, Identity, Network, Proc, Ready, RootDirectory, Seccomp, Share, Tmp,
+    Volatile,
 };
 pub use sandbox::Started;

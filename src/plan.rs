@@ -742,7 +742,8 @@ fn check_long_life(options: &Options) -> Result<(), Error> {
             return wrong("--ready", &format!("descriptor {fd} is the workload's stdin, stdout or stderr"));
         }
         Ready::Descriptor(fd) if options.descriptors().contains(fd) => {
-            let reason = format!("descriptor {fd} is one of the caller's that is handed on; choose another number");
+            let reason =
+                format!("descriptor {fd} is one of the caller's that is handed on; choose another number");
             return wrong("--ready", &reason);
         }
         Ready::Command(command) if command.is_empty() => return wrong("--ready", "exec: names no command"),
@@ -1096,7 +1097,10 @@ fn environment(options: &Options, caller: &Caller) -> Vec<OsString> {
     // They are the launcher's manager's; init sets its own.
     let notifies = options.ready == Ready::Notify || options.watchdog.is_some();
     let gone = |key: &OsString| {
-        key == LOG_VARIABLE || notifies && NOTIFY_VARIABLES.iter().any(|name| key == name) || options.unset.contains(key) || options.set.iter().any(|(set, _)| set == key)
+        key == LOG_VARIABLE
+            || notifies && NOTIFY_VARIABLES.iter().any(|name| key == name)
+            || options.unset.contains(key)
+            || options.set.iter().any(|(set, _)| set == key)
     };
     // A variable that is set twice has its last value.
     let last = |i: &usize| {

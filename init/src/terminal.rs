@@ -67,6 +67,11 @@ impl Terminal {
         Self { group: Group::Session, ..Self::of_caller() }
     }
 
+    /// No terminal: that of a launcher in a session of its own, whose workload has a group of its own.
+    pub fn none() -> Self {
+        Self { terminal: None, group: Group::Own { foreground: false } }
+    }
+
     /// The same, but the workload shall be in a group of its own in any case: in the foreground if stdin is the
     /// terminal and its foreground is ours.
     pub(crate) fn for_a_group_of_its_own(self) -> Self {

@@ -3,8 +3,16 @@
 //! The monitor is the launcher itself, which lives as long as its sandbox; there is no daemon. Who holds the lock in the
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
+pub mod beside;
 pub mod control;
+pub mod detach;
+mod events;
+mod files;
+mod life;
+mod monitor;
 pub mod name;
 pub mod registry;
+mod server;
 pub mod settings;
 pub mod state;
+mod systemd;
