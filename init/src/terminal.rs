@@ -85,6 +85,12 @@ impl Terminal {
         Self { group: Group::Callers, ..self }
     }
 
+    /// The same, but the workload shall be in a group of its own in the background, so that the terminal's signals come to
+    /// us, who know what they mean for one that is started again and again.
+    pub fn for_the_background(self) -> Self {
+        Self { group: Group::Own { foreground: false }, ..self }
+    }
+
     /// None: the workload shall have a session of its own, and the terminal in it.
     pub(crate) fn for_a_session() -> Self {
         Self { terminal: None, group: Group::Session }
