@@ -60,6 +60,12 @@ pub enum Error {
     Signal(i32, Errno),
     /// The end of init could not be waited for.
     Wait(Errno),
+    /// The file that is to have what the workload writes cannot be used: which, and why.
+    Log(OsString, Errno),
+    /// It can be opened and is nothing to log into, or there is none to read: which, and why.
+    LogFile(OsString, String),
+    /// No pipe could be made for what the workload writes.
+    Pipe(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
 }
@@ -92,7 +98,8 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
-            Self::Output(_) => "output",
+            Self::Log(..) | Self::LogFile(..) => "log",
+            Self::Pipe(_) | Self::Output(_) => "output",
         }
     }
 
@@ -107,6 +114,8 @@ impl Error {
             | Self::IdHelper(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
+            | Self::Log(object, _)
+            | Self::LogFile(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -121,6 +130,7 @@ impl Error {
             Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
+            Self::Pipe(_) => "pipe".into(),
             Self::Output(_) => "stdout".into(),
         }
     }
@@ -141,6 +151,8 @@ impl Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
@@ -154,6 +166,7 @@ impl Error {
             | Self::Config(_, reason)
             | Self::Kept(_, reason)
             | Self::Ids(_, reason)
+            | Self::LogFile(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
@@ -209,6 +222,8 @@ impl std::error::Error for Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(errno),
             _ => None,
         }

@@ -4,4 +4,8 @@
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
 pub mod control;
+pub mod log_file;
+pub mod output;
+pub mod records;
 pub mod state;
+pub mod usage;
