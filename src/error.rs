@@ -68,6 +68,10 @@ pub enum Error {
     Pipe(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
+    /// The folder of named sandboxes cannot be used: which directory, and why.
+    RuntimeDirectory(OsString, String),
+    /// A named sandbox is not there, or cannot be asked or made: which, and why.
+    Sandbox(OsString, String),
 }
 
 impl Error {
@@ -100,6 +104,8 @@ impl Error {
             Self::Wait(_) => "wait",
             Self::Log(..) | Self::LogFile(..) => "log",
             Self::Pipe(_) | Self::Output(_) => "output",
+            Self::RuntimeDirectory(..) => "runtime directory",
+            Self::Sandbox(..) => "sandbox",
         }
     }
 
@@ -116,6 +122,8 @@ impl Error {
             | Self::Tree(object, _)
             | Self::Log(object, _)
             | Self::LogFile(object, _)
+            | Self::RuntimeDirectory(object, _)
+            | Self::Sandbox(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -165,6 +173,8 @@ impl Error {
             Self::Option(_, reason)
             | Self::Config(_, reason)
             | Self::Kept(_, reason)
+            | Self::RuntimeDirectory(_, reason)
+            | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
             | Self::LogFile(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),

@@ -5,7 +5,9 @@
 
 pub mod control;
 pub mod log_file;
+pub mod name;
 pub mod output;
 pub mod records;
+pub mod registry;
 pub mod state;
 pub mod usage;
