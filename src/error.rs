@@ -60,6 +60,12 @@ pub enum Error {
     Signal(i32, Errno),
     /// The end of init could not be waited for.
     Wait(Errno),
+    /// The file that is to have what the workload writes cannot be used: which, and why.
+    Log(OsString, Errno),
+    /// It can be opened and is nothing to log into, or there is none to read: which, and why.
+    LogFile(OsString, String),
+    /// No pipe could be made for what the workload writes.
+    Pipe(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
     /// There are no random numbers to be had.
@@ -108,13 +114,14 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
-            Self::Output(_) => "output",
             Self::Random(_) => "random numbers",
             Self::Detach(_) => "detach",
             Self::Monitor(..) => "monitor",
             Self::NotReady(..) => "ready",
             Self::PidFile(..) => "pid file",
             Self::IdFile(..) => "id file",
+            Self::Log(..) | Self::LogFile(..) => "log",
+            Self::Pipe(_) | Self::Output(_) => "output",
             Self::RuntimeDirectory(..) => "runtime directory",
             Self::Sandbox(..) => "sandbox",
         }
@@ -131,6 +138,8 @@ impl Error {
             | Self::IdHelper(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
+            | Self::Log(object, _)
+            | Self::LogFile(object, _)
             | Self::RuntimeDirectory(object, _)
             | Self::Sandbox(object, _)
             | Self::Monitor(object, _)
@@ -151,6 +160,7 @@ impl Error {
             Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
+            Self::Pipe(_) => "pipe".into(),
             Self::Output(_) => "stdout".into(),
             Self::Random(_) => "/dev/urandom".into(),
             Self::Detach(_) => "process".into(),
@@ -177,6 +187,8 @@ impl Error {
             | Self::Detach(errno)
             | Self::PidFile(_, errno)
             | Self::IdFile(_, errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
@@ -193,6 +205,7 @@ impl Error {
             | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
             | Self::NotReady(_, reason)
+            | Self::LogFile(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
             Self::IdFile(_, Errno::EEXIST) => "exists already: another launch's id may stand there".into(),
             Self::Monitor(_, signal) => {
@@ -256,6 +269,8 @@ impl std::error::Error for Error {
             | Self::Detach(errno)
             | Self::PidFile(_, errno)
             | Self::IdFile(_, errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(errno),
             _ => None,
         }
