@@ -8,7 +8,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
 use launch_init::handoff::Happening;
@@ -21,8 +22,10 @@ use nix::unistd::Pid;
 use super::detach::Launching;
 use super::files::{IdFile, PidFile};
 use super::life::{self, Identity};
+use super::log_file::LogFile;
 use super::monitor::Monitor;
 use super::name::Name;
+use super::output::{self, Output};
 use super::registry::Registry;
 use super::server;
 use super::settings::Settings;
@@ -32,10 +35,16 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
+/// In a sandbox's folder: what the workload writes, where it is detached.
+const LOG: &str = "output.log";
+/// How long a reader of what is passed on may hold up the end.
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Beside {
     monitor: Option<Monitor>,
+    output: Option<Output>,
     manager: Option<Manager>,
     pid_file: Option<PidFile>,
     id_file: Option<IdFile>,
@@ -52,6 +61,8 @@ pub struct Beside {
 pub enum Source {
     /// A part of the monitor.
     Monitor(server::Source),
+    /// An end of what the workload writes.
+    Output(output::Side),
 }
 
 impl Beside {
@@ -64,11 +75,12 @@ impl Beside {
     /// caller started it.
     ///
     /// # Errors
-    /// [`Error::RuntimeDirectory`], [`Error::Sandbox`], [`Error::IdFile`], [`Error::PidFile`], [`Error::Random`].
+    /// [`Error::RuntimeDirectory`], [`Error::Sandbox`], [`Error::Log`], [`Error::LogFile`], [`Error::Pipe`],
+    /// [`Error::IdFile`], [`Error::PidFile`], [`Error::Random`].
     pub fn prepare(
         &mut self,
         settings: &Settings,
-        _command: &mut Command,
+        command: &mut Command,
         plan: &Plan,
         started_as: Pid,
     ) -> Result<(), Error> {
@@ -78,17 +90,27 @@ impl Beside {
         }
         let needs_id = settings.name.is_some() || settings.id_file.is_some();
         let id = if needs_id { random_digits(32)? } else { String::new() };
+        let mut log = settings.log.as_deref().map(absolute);
         if let Some(name) = &settings.name {
             let claimed = Registry::of_caller()?.claim(name)?;
+            if settings.detach {
+                log.get_or_insert_with(|| claimed.path().join(LOG));
+            }
             let identity = Identity {
                 name: name.as_str().into(),
                 id: id.clone(),
                 labels: settings.labels.clone(),
-                log: None,
+                log: log.as_ref().map(|path| path.display().to_string()),
                 monitor: (std::process::id() as i32, own_start()),
             };
             let state = life::first(identity, plan, &life::now());
             self.monitor = Some(Monitor::begin(claimed, state, settings.removes)?);
+        }
+        if let Some(path) = log {
+            let log = LogFile::open(&path, settings.log_max_size, settings.log_max_files)?;
+            let (output, ends) = Output::new(Some(log), !settings.detach)?;
+            command.stdout(ends.stdout).stderr(ends.stderr);
+            self.output = Some(output);
         }
         self.id_file = settings.id_file.as_deref().map(|path| IdFile::make(path, &id)).transpose()?;
         self.pid_file = settings.pid_file.as_deref().map(PidFile::prepare).transpose()?;
@@ -146,15 +168,29 @@ impl Beside {
 
     /// What to wait for.
     pub fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
-        let monitor = self.monitor.iter().flat_map(Monitor::interests);
-        monitor.map(|(source, fd, flags)| (Source::Monitor(source), fd, flags)).collect()
+        let mut interests = Vec::new();
+        if let Some(monitor) = &self.monitor {
+            interests.extend(
+                monitor.interests().into_iter().map(|(it, fd, flags)| (Source::Monitor(it), fd, flags)),
+            );
+        }
+        if let Some(output) = &self.output {
+            interests.extend(
+                output.interests().into_iter().map(|(it, fd, flags)| (Source::Output(it), fd, flags)),
+            );
+        }
+        interests
     }
 
     /// Does what can be done now that this is ready.
     pub fn is_ready(&mut self, source: Source, flags: PollFlags, sandbox: &Sandbox) {
-        match (source, &mut self.monitor) {
-            (Source::Monitor(source), Some(monitor)) => monitor.is_ready(source, flags, sandbox),
-            (Source::Monitor(_), None) => {}
+        match source {
+            Source::Monitor(source) => {
+                if let Some(monitor) = &mut self.monitor {
+                    monitor.is_ready(source, flags, sandbox);
+                }
+            }
+            Source::Output(side) => self.output.iter_mut().for_each(|output| output.is_ready(side)),
         }
     }
 
@@ -162,7 +198,8 @@ impl Beside {
     pub fn deadline(&self) -> Option<Instant> {
         let monitor = self.monitor.as_ref().and_then(Monitor::deadline);
         let manager = self.manager.as_ref().and_then(Manager::deadline);
-        monitor.into_iter().chain(manager).min()
+        let output = self.output.as_ref().and_then(Output::deadline);
+        monitor.into_iter().chain(manager).chain(output).min()
     }
 
     /// Does what is due.
@@ -173,11 +210,26 @@ impl Beside {
         if let Some(manager) = &mut self.manager {
             manager.tick(now);
         }
+        if let Some(output) = &mut self.output {
+            output.tick(now);
+        }
     }
 
     /// Whether a command has asked the sandbox to stop.
     pub fn asked_to_stop(&self) -> bool {
         self.monitor.as_ref().is_some_and(Monitor::asked_to_stop)
+    }
+
+    /// Takes and passes on what is left of what the workload wrote.
+    fn finish_output(&mut self) {
+        let Some(output) = &mut self.output else { return };
+        output.drain();
+        output.flush(Some(Instant::now() + READERS_PATIENCE));
+        if output.has_unsent() && self.monitor.is_none() {
+            // As the workload would have waited for a reader, but from here on a signal ends us.
+            let _ = signals::set_mask(0);
+            output.flush(None);
+        }
     }
 
     /// Ends all of it, when the sandbox has ended so.
@@ -186,6 +238,7 @@ impl Beside {
     /// The same; [`Error::NotReady`]: it has ended before it was ready, and somebody waits for that.
     pub fn end(mut self, outcome: Result<Outcome, Error>) -> Result<Outcome, Error> {
         drop(self.pid_file.take());
+        self.finish_output();
         let name = self.monitor.as_ref().map(|monitor| monitor.state().name.clone());
         if let Some(mut monitor) = self.monitor.take() {
             if self.is_nameless && !self.has_run {
@@ -200,6 +253,12 @@ impl Beside {
             (outcome, _) => outcome,
         }
     }
+}
+
+/// The path with the caller's directory in front, which we may leave.
+fn absolute(path: &Path) -> PathBuf {
+    // It is none only for an empty one, or where there is no directory.
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 fn in_words(outcome: Outcome) -> String {

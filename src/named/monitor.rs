@@ -13,7 +13,7 @@ use launch_init::handoff::Order;
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, getpid, unlinkat};
 use serde_json::json;
 
 use super::control::{Reply, Request};
@@ -22,6 +22,7 @@ use super::life::{self, Life};
 use super::registry::{CONTROL, Claimed};
 use super::server::{Asked, Server, Source};
 use super::state::{Phase, State};
+use super::usage::usage;
 use crate::error::Error;
 use crate::sandbox::{Event, Sandbox};
 
@@ -194,7 +195,10 @@ impl Monitor {
         let Asked { client, request, descriptors } = asked;
         let reply = match request {
             Request::State => self.reply_state(),
-            Request::Usage => Reply::State { state: Box::new(self.life.state.clone()), usage: None },
+            Request::Usage => {
+                let usage = Some(usage(getpid(), &[]));
+                Reply::State { state: Box::new(self.life.state.clone()), usage }
+            }
             Request::Wait => return self.waiting.push((client, Waits::End)),
             Request::WaitReady => {
                 self.waiting.push((client, Waits::Ready));
