@@ -104,7 +104,7 @@ impl Beside {
                 monitor: (std::process::id() as i32, own_start()),
             };
             let state = life::first(identity, plan, &life::now());
-            self.monitor = Some(Monitor::begin(claimed, state, settings.removes)?);
+            self.monitor = Some(Monitor::begin(claimed, state, settings.removes, plan)?);
         }
         if let Some(path) = log {
             let log = LogFile::open(&path, settings.log_max_size, settings.log_max_files)?;
