@@ -3,7 +3,11 @@
 //! The monitor is the launcher itself, which lives as long as its sandbox; there is no daemon. Who holds the lock in the
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
+pub mod client;
+pub mod commands;
 pub mod control;
+pub mod list;
 pub mod name;
+pub mod progress;
 pub mod registry;
 pub mod state;
