@@ -4,15 +4,19 @@
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
 pub mod beside;
+pub mod client;
+pub mod commands;
 pub mod control;
 pub mod detach;
 mod events;
 mod files;
 mod life;
+pub mod list;
 pub mod log_file;
 mod monitor;
 pub mod name;
 pub mod output;
+pub mod progress;
 pub mod records;
 pub mod registry;
 mod server;
