@@ -4,10 +4,12 @@
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
 pub mod control;
+pub mod follow;
 pub mod log_file;
 pub mod name;
 pub mod output;
 pub mod records;
 pub mod registry;
+pub mod selection;
 pub mod state;
 pub mod usage;
