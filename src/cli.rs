@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod sandboxes;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
 use launch_init::parse::{account, descriptor, duration, id, variable};
 
+use self::sandboxes::Sandboxes;
 use crate::config::Files;
 use crate::error::Error;
 use crate::plan::{
@@ -31,7 +34,7 @@ use crate::spec::{self, size};
 #[command(
     name = "launch",
     version,
-    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch diff DIR",
+    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch COMMAND ...",
     after_help = "Exit status: CMD's own; 128+n if signal n killed it; 124 if --timeout ran out; 125 if launch \
                   failed; 126 if CMD could not be executed; 127 if it was not found.",
     after_long_help = EXIT_STATUS,
@@ -303,6 +306,8 @@ enum Other {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    #[command(flatten)]
+    Sandboxes(Sandboxes),
 }
 
 const EXIT_STATUS: &str = "\
@@ -405,6 +410,8 @@ pub enum Request {
     Run(Box<Cli>),
     /// List what is kept in this directory of `--keep`.
     Diff(PathBuf),
+    /// Do something with sandboxes that have a name.
+    Sandboxes(Sandboxes),
     /// Print this text (help or version).
     Print(String),
 }
@@ -424,7 +431,8 @@ pub enum Form {
 /// # Errors
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let matches = Cli::command().try_get_matches_from(&arguments);
     match matches.and_then(|matches| {
         Ok(Cli {
             mounts: mounts(&matches),
@@ -433,14 +441,24 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
         })
     }) {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
+        Ok(Cli { other: Some(Other::Sandboxes(sandboxes)), .. }) => Ok(Request::Sandboxes(sandboxes)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Request::Print(error.render().to_string()))
             }
-            _ => Err(in_one_line(&error)),
+            _ => Err(match subcommand_in(&arguments) {
+                Some(subcommand) => in_one_line_of(&error, &subcommand),
+                None => in_one_line(&error),
+            }),
         },
     }
+}
+
+/// The one of launch's own commands that a command line begins with.
+fn subcommand_in(arguments: &[OsString]) -> Option<clap::Command> {
+    let first = arguments.get(1)?;
+    Cli::command().get_subcommands().find(|command| first == command.get_name()).cloned()
 }
 
 /// The descriptor that `--status-fd` names in a command line that cannot be read as a whole.
@@ -575,9 +593,6 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
-        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
-            ("diff".into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
-        }
         ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
@@ -589,6 +604,36 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
         }
     };
     Error::Option(object.into(), reason)
+}
+
+/// The same for an error in what follows one of launch's own commands.
+fn in_one_line_of(error: &clap::Error, subcommand: &clap::Command) -> Error {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let name = subcommand.get_name();
+    let Error::Option(object, reason) = in_one_line(error) else { return in_one_line(error) };
+    match error.kind() {
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            Error::Option(object, format!("is one too many; see launch {name} --help"))
+        }
+        ErrorKind::UnknownArgument => {
+            Error::Option(object, reason.replace("launch --help", &format!("launch {name} --help")))
+        }
+        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
+            Error::Option(name.into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
+        }
+        ErrorKind::MissingRequiredArgument if argument.starts_with("<NAME>") => {
+            Error::Option(name.into(), format!("says not which sandbox; say launch {name} NAME"))
+        }
+        // A name that is none.
+        ErrorKind::ValueValidation if argument.starts_with('<') || argument.starts_with('[') => {
+            Error::Option(name.into(), reason)
+        }
+        _ => Error::Option(object, reason.replace("[NAME]...", "NAME")),
+    }
 }
 
 fn proc_mode(text: &str) -> Result<Proc, String> {

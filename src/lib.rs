@@ -23,6 +23,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod spec;
 pub mod status;
+pub mod stdout;
 pub mod subids;
 #[allow(unsafe_code)]
 mod sys;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,12 +13,13 @@ use launch::cli::{self, Cli, Form, Request};
 use launch::config::{Arguments, Homes};
 use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
+use launch::named::commands;
 use launch::status::StatusLines;
+use launch::stdout::print;
 use launch::{Command, Error, SignalState, explain, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 use log::LevelFilter;
-use nix::errno::Errno;
 
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
@@ -46,6 +47,12 @@ fn launch() -> Result<u8, Error> {
             None => run(&cli, &arguments, signals),
         },
         Request::Diff(directory) => list_changes(&directory),
+        Request::Sandboxes(sandboxes) => {
+            start_log(0);
+            // They end like any other program.
+            signals::set_mask(signals.mask).map_err(Error::Signals)?;
+            Ok(commands::run(&sandboxes, &mut report))
+        }
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -105,15 +112,6 @@ fn list_changes(directory: &Path) -> Result<u8, Error> {
         report(&Error::Kept(path.into(), reason.clone()));
     }
     Ok(if failures.is_empty() { 0 } else { exit::FAILED })
-}
-
-fn print(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads it has read enough: `launch --explain ... | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
-        Ok(()) => Ok(()),
-    }
 }
 
 fn take_over_signals() -> Result<SignalState, Error> {

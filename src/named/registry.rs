@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
@@ -73,6 +74,8 @@ pub enum Standing {
     Over(Box<State>),
     /// Nobody holds the lock, but it has not ended: its monitor was killed.
     Stale,
+    /// The folder is gone.
+    Removed,
 }
 
 /// A sandbox's folder that this process holds, as its monitor. It must not open the file `lock` again: closing that would
@@ -88,7 +91,7 @@ struct Folder {
     name: Name,
     path: PathBuf,
     /// The folder of all of them.
-    parent: OwnedFd,
+    parent: Arc<OwnedFd>,
     dir: OwnedFd,
 }
 
@@ -170,17 +173,27 @@ impl Registry {
     /// # Errors
     /// [`Error::Sandbox`]: there is none of this name, or its folder is not to be trusted.
     pub fn look(&self, name: &Name) -> Result<Found, Error> {
-        let folder = match self.folder(false)? {
-            Some(parent) => self.open(parent, name)?,
-            None => None,
-        };
+        let parent = self.folder(false)?.map(Arc::new);
+        self.look_in(parent.as_ref(), name)
+    }
+
+    /// The same for several, which share the descriptor of the folder of all.
+    pub fn look_at_all(&self, names: &[Name]) -> Vec<Result<Found, Error>> {
+        match self.folder(false).map(|parent| parent.map(Arc::new)) {
+            Ok(parent) => names.iter().map(|name| self.look_in(parent.as_ref(), name)).collect(),
+            Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn look_in(&self, parent: Option<&Arc<OwnedFd>>, name: &Name) -> Result<Found, Error> {
+        let folder = parent.map(|parent| self.open(parent.clone(), name)).transpose()?.flatten();
         let Some(folder) = folder else { return Err(self.unknown(name)) };
         let standing = folder.standing().map_err(|errno| wrong(name, errno.desc()))?;
         Ok(Found { folder, standing })
     }
 
     /// That there is no sandbox of this name, with the one that was probably meant.
-    fn unknown(&self, name: &Name) -> Error {
+    pub fn unknown(&self, name: &Name) -> Error {
         // That there is no other to be suggested is no second error.
         let known = self.names().unwrap_or_default();
         match nearest(name.as_str(), &known) {
@@ -197,8 +210,8 @@ impl Registry {
         let failed = |errno: Errno| wrong(name, format!("its folder cannot be made: {}", errno.desc()));
         let give_up_at = Instant::now() + PATIENCE;
         loop {
-            let Some(parent) = self.folder(true)? else { continue };
-            match mkdirat(&parent, name.as_str(), Mode::S_IRWXU) {
+            let Some(parent) = self.folder(true)?.map(Arc::new) else { continue };
+            match mkdirat(&*parent, name.as_str(), Mode::S_IRWXU) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 // The folder of all was removed.
                 Err(Errno::ENOENT) => continue,
@@ -243,8 +256,8 @@ impl Registry {
         }
     }
 
-    fn open(&self, parent: OwnedFd, name: &Name) -> Result<Option<Folder>, Error> {
-        match open_trusted(parent.as_fd(), name.as_str()) {
+    fn open(&self, parent: Arc<OwnedFd>, name: &Name) -> Result<Option<Folder>, Error> {
+        match open_trusted((*parent).as_fd(), name.as_str()) {
             Ok(dir) => {
                 Ok(Some(Folder { path: self.path().join(name.as_str()), name: name.clone(), parent, dir }))
             }
@@ -438,7 +451,7 @@ impl Folder {
         }
         // Only who has the lock removes it, or the folder; but that may have been before.
         let is_still_there = is_at(&lock, self.dir.as_fd(), LOCK)?
-            && is_at(&self.dir, self.parent.as_fd(), self.name.as_str())?;
+            && is_at(&self.dir, (*self.parent).as_fd(), self.name.as_str())?;
         Ok(if is_still_there { Held::Ours(lock) } else { Held::Gone })
     }
 
@@ -461,6 +474,7 @@ impl Folder {
             // What it was may have been read before its end was written, and that before it let go.
             _ => match self.holder()? {
                 Some(pid) => Standing::Running(pid),
+                None if fstat(&self.dir)?.st_nlink == 0 => Standing::Removed,
                 None => Standing::Stale,
             },
         })
@@ -502,7 +516,7 @@ impl Folder {
     fn remove(&self) -> Result<(), Errno> {
         self.empty()?;
         unlinkat(&self.dir, LOCK, UnlinkatFlags::NoRemoveDir)?;
-        match unlinkat(&self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir) {
+        match unlinkat(&*self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir) {
             // From here on somebody may claim it, and then it stays.
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
             Err(errno) => Err(errno),
