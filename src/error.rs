@@ -68,6 +68,18 @@ pub enum Error {
     Pipe(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
+    /// There are no random numbers to be had.
+    Random(Errno),
+    /// No second process could be made, or waited for, that lives on when the first one has returned.
+    Detach(Errno),
+    /// The monitor of a sandbox was killed before that ran or was ready: which, and the signal.
+    Monitor(OsString, i32),
+    /// A sandbox has ended before it was ready: which, and how.
+    NotReady(OsString, String),
+    /// No pid can be written to this file.
+    PidFile(OsString, Errno),
+    /// No id can be written to this file.
+    IdFile(OsString, Errno),
     /// The folder of named sandboxes cannot be used: which directory, and why.
     RuntimeDirectory(OsString, String),
     /// A named sandbox is not there, or cannot be asked or made: which, and why.
@@ -102,6 +114,12 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
+            Self::Random(_) => "random numbers",
+            Self::Detach(_) => "detach",
+            Self::Monitor(..) => "monitor",
+            Self::NotReady(..) => "ready",
+            Self::PidFile(..) => "pid file",
+            Self::IdFile(..) => "id file",
             Self::Log(..) | Self::LogFile(..) => "log",
             Self::Pipe(_) | Self::Output(_) => "output",
             Self::RuntimeDirectory(..) => "runtime directory",
@@ -124,6 +142,10 @@ impl Error {
             | Self::LogFile(object, _)
             | Self::RuntimeDirectory(object, _)
             | Self::Sandbox(object, _)
+            | Self::Monitor(object, _)
+            | Self::NotReady(object, _)
+            | Self::PidFile(object, _)
+            | Self::IdFile(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -140,6 +162,8 @@ impl Error {
             Self::Wait(_) => "PID 1".into(),
             Self::Pipe(_) => "pipe".into(),
             Self::Output(_) => "stdout".into(),
+            Self::Random(_) => "/dev/urandom".into(),
+            Self::Detach(_) => "process".into(),
         }
     }
 
@@ -159,6 +183,10 @@ impl Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
             | Self::Log(_, errno)
             | Self::Pipe(errno)
             | Self::Output(errno) => Some(*errno),
@@ -176,8 +204,13 @@ impl Error {
             | Self::RuntimeDirectory(_, reason)
             | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
+            | Self::NotReady(_, reason)
             | Self::LogFile(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
+            Self::IdFile(_, Errno::EEXIST) => "exists already: another launch's id may stand there".into(),
+            Self::Monitor(_, signal) => {
+                format!("was killed by {} before the command ran", launch_init::signals::name(*signal))
+            }
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -232,6 +265,10 @@ impl std::error::Error for Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
             | Self::Log(_, errno)
             | Self::Pipe(errno)
             | Self::Output(errno) => Some(errno),

@@ -147,6 +147,7 @@ impl Plan {
             w.u32(health.retries);
             w.bool(health.restarts);
         });
+        w.bool(self.policy.tells);
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
@@ -220,6 +221,7 @@ impl Plan {
                         restarts: r.bool()?,
                     })
                 })?,
+                tells: r.bool()?,
             },
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
@@ -991,6 +993,7 @@ mod tests {
                     retries: 3,
                     restarts: true,
                 }),
+                tells: true,
             },
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,

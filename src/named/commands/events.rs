@@ -4,16 +4,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::inotify::WatchDescriptor;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::fstat;
 
 use super::following::{Printer, cannot_follow, monitor_of, unless_closed, wait};
 use crate::cli::written;
 use crate::error::Error;
+use crate::named::client::allow_many_descriptors;
 use crate::named::events::EVENTS;
 use crate::named::follow::{Follower, Watcher};
 use crate::named::name::Name;
@@ -68,7 +68,7 @@ fn print_one(found: &Found, follows: bool) -> Result<(), Error> {
 }
 
 fn of_all(registry: &Registry, follows: bool) -> Result<(), Error> {
-    have_descriptors_for_many();
+    allow_many_descriptors();
     let mut printer = Printer::new()?;
     let mut sources = HashMap::new();
     if !follows {
@@ -130,7 +130,8 @@ impl Source {
 
     /// The next one, with its time. One without a time of its own happened with the one before it.
     fn next(&mut self) -> Result<Option<(String, Vec<u8>)>, Error> {
-        let failed = |errno: Errno| Error::Sandbox((&self.name).into(), format!("{EVENTS}: {}", errno.desc()));
+        let failed =
+            |errno: Errno| Error::Sandbox((&self.name).into(), format!("{EVENTS}: {}", errno.desc()));
         let Some(line) = self.follower.next_line().map_err(failed)? else { return Ok(None) };
         let mut line = line.to_vec();
         if let Some(time) = time_in(&line) {
@@ -207,20 +208,16 @@ fn all(registry: &Registry, errno: Errno) -> Error {
     Error::RuntimeDirectory(registry.path().into(), cannot_follow(errno))
 }
 
-/// Each sandbox needs three. Where the limit cannot be raised, it is told when it is reached.
-fn have_descriptors_for_many() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_time_of_an_event_is_found() {
-        assert_eq!(time_in(b"{\"time\":\"2026-11-24T21:25:00Z\",\"name\":\"a\"}"), Some("2026-11-24T21:25:00Z"));
+        assert_eq!(
+            time_in(b"{\"time\":\"2026-11-24T21:25:00Z\",\"name\":\"a\"}"),
+            Some("2026-11-24T21:25:00Z")
+        );
         for line in [&b""[..], b"{}", b"{\"time\":\"2026", b"{\"time\":\"\xff\"}"] {
             assert_eq!(time_in(line), None);
         }

@@ -50,7 +50,9 @@ fn print(found: &Found, options: &Logs) -> Result<(), Error> {
     let mut monitor = monitor_of(found)?;
     let mut follower = Follower::new(directory, name);
     let watcher = match (options.follow, &monitor) {
-        (true, Some(_)) => Some(watch(&follower).map_err(|reason| Error::LogFile(path.clone().into(), reason))?),
+        (true, Some(_)) => {
+            Some(watch(&follower).map_err(|reason| Error::LogFile(path.clone().into(), reason))?)
+        }
         _ => None,
     };
     loop {
