@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod sandboxes;
+pub mod written;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

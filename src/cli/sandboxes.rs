@@ -10,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use launch_init::parse::{duration, signal};
 
+use super::written::{Events, Logs};
 use crate::named::list::Filter;
 use crate::named::name::Name;
 
@@ -32,6 +33,10 @@ pub enum Sandboxes {
     Stats(Stats),
     /// Remove what is left of sandboxes that have ended
     Rm(Rm),
+    /// Print what the command in a sandbox has written
+    Logs(Logs),
+    /// Print what happens to sandboxes, as JSON lines
+    Events(Events),
 }
 
 /// Which ones.
