@@ -284,7 +284,7 @@ fn look_after(settings: &mut Settings, health: Health) -> Result<(), Error> {
     policy.health = settings.probes.health.is_some().then_some(health);
     policy.term_stops = policy.restart != Restart::No;
     policy.tells = policy.may_run_again() || policy.needs_runs() || policy.ready_timeout.is_some();
-    if policy.term_stops && !settings.has_grace {
+    if policy.tells && !settings.has_grace {
         policy.grace = SERVICE_GRACE;
     }
     if policy.stop_signal != libc::SIGTERM && !policy.term_stops {
