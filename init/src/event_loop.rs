@@ -195,6 +195,8 @@ impl EventLoop<'_> {
         let signals = self.signals;
         let drained = signals.drain(|signal| {
             has_news |= signal.number == libc::SIGCHLD;
+            // What has been said before it was sent counts for it: who is to get it, for one.
+            end = end.or_else(|| self.listen());
             if self.is_for_the_workload(signal) {
                 self.tell(if self.supervisor.ignores_once(signal.number) {
                     Moment::HandOff(signal.number)
