@@ -218,12 +218,13 @@ fn a_newline_on_its_descriptor_says_that_a_run_is_ready() {
 
 #[test]
 fn the_descriptor_of_readiness_can_have_any_number() {
-    for number in 3..20 {
+    let lives = (3..20).map(|number| {
         let ready = format!("fd:{number}");
-        let with = ["--ready", &ready, "--ready-timeout", "300ms", "--restart", "on-failure:1", "-q"];
-        let script = format!(r#"eval "echo >&{number}"; sleep 0.5; exit 3"#);
-        Place::Pid1.start(&[&with[..], &["--", "bash", "-c", &script]].concat()).ends(3);
-    }
+        let with = ["--ready", &ready, "--ready-timeout", "500ms", "--restart", "on-failure:1", "-q"];
+        let script = format!(r#"eval "echo >&{number}"; sleep 0.7; exit 3"#);
+        Place::Pid1.start(&[&with[..], &["--", "bash", "-c", &script]].concat())
+    });
+    lives.collect::<Vec<_>>().into_iter().for_each(|life| life.ends(3));
 }
 
 #[test]
