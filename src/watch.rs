@@ -112,8 +112,11 @@ fn follow(
                 }
                 Event::Happened(_) | Event::MainPid(_) => {}
                 Event::Ended(outcome) => {
-                    if let Some(relay) = relay {
-                        relay.finish();
+                    match relay {
+                        // Whoever is left inside may go on writing.
+                        Some(mut relay) if sandbox.is_joined() => relay.show_what_is_there(),
+                        Some(relay) => relay.finish(),
+                        None => {}
                     }
                     return Ok(outcome);
                 }
