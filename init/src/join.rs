@@ -118,10 +118,8 @@ impl Outside {
             proc::write(proc.as_fd(), &format!("{pid}/oom_score_adj"), &score.to_string())
                 .map_err(failed("oom_score_adj"))?;
         }
-        let information = proc::read(proc.as_fd(), &format!("{pid}/fdinfo/{}", init.as_raw_fd()));
-        let information = information.map_err(failed("/proc"))?;
         let ended = || is_stopping(&join.sandbox);
-        let of_init = pid_in(&information).ok_or_else(ended)?;
+        let of_init = sys::pid_of(init.as_fd()).map_err(failed("PID 1"))?.ok_or_else(ended)?;
         let missing = |object| {
             move |errno| match errno {
                 Errno::ENOENT | Errno::ESRCH => ended(),
@@ -173,12 +171,6 @@ impl Outside {
         }
         become_unreadable()
     }
-}
-
-/// The pid of the process that a pidfd is for, in the text of its fdinfo (proc_pid_fdinfo(5)); none if it has ended.
-fn pid_in(information: &str) -> Option<i32> {
-    let line = information.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    line.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
 fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
@@ -305,19 +297,5 @@ fn failure(object: &str, errno: Errno) -> Failure {
         object: object.into(),
         detail: String::new(),
         errno: errno as i32,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pid_behind_a_pidfd_is_that_of_its_fdinfo() {
-        assert_eq!(pid_in("pos:\t0\nflags:\t02000002\nmnt_id:\t16\nPid:\t77\nNSpid:\t77\n"), Some(77));
-        // Reaped, and in another PID namespace.
-        assert_eq!(pid_in("pos:\t0\nPid:\t-1\n"), None);
-        assert_eq!(pid_in("pos:\t0\nPid:\t0\nNSpid:\t0\n"), None);
-        assert_eq!(pid_in(""), None);
     }
 }

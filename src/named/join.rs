@@ -192,16 +192,13 @@ pub fn start(
     context: &mut JoinContext,
     init: BorrowedFd<'_>,
     request: &Join,
-    descriptors: [OwnedFd; 4],
+    descriptors: Vec<OwnedFd>,
 ) -> Result<(Joiner, Vec<u8>), String> {
     let words = |what: &'static str| move |errno: Errno| format!("{what}: {}", errno.desc());
-    let [stdin, stdout, stderr, channel] = {
-        let mut raised = Vec::with_capacity(4);
-        for descriptor in descriptors {
-            raised.push(above_stdio(descriptor).map_err(words("descriptors"))?);
-        }
-        <[OwnedFd; 4]>::try_from(raised).map_err(|_| String::from("descriptors: not four"))?
-    };
+    // None of a standard one's number, which would be overwritten by another.
+    let raised = descriptors.into_iter().map(above_stdio).collect::<Result<Vec<_>, _>>();
+    let [stdin, stdout, stderr, channel] = <[OwnedFd; 4]>::try_from(raised.map_err(words("descriptors"))?)
+        .map_err(|came| format!("descriptors: {} came with the request, and it takes four", came.len()))?;
     let plan = context.plan(request, init.as_raw_fd())?;
     let frame = plan.encode().map_err(|malformed| malformed.to_string())?;
     let file = context.executable().map_err(words("/proc/self/exe"))?;

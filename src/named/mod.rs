@@ -4,5 +4,6 @@
 //! folder is the monitor; a folder without one is that of a sandbox that has ended, or whose monitor was killed.
 
 pub mod control;
+pub mod exec;
 pub mod join;
 pub mod state;
