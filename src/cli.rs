@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod sandboxes;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,12 +14,17 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
-use launch_init::parse::{account, descriptor, duration, id, variable};
+use launch_init::parse::{account, descriptor, duration, id, readiness, restart, signal, variable};
+use launch_init::supervisor::{Readiness, Restart};
 
+use self::sandboxes::Sandboxes;
 use crate::config::Files;
 use crate::error::Error;
+use crate::named::name::Name;
+use crate::named::settings::{self, Settings};
 use crate::plan::{
-    Capabilities, IdMap, Identity, Network, Options, Proc, RootDirectory, Seccomp, Share, Tmp, Volatile,
+    Capabilities, HealthCheck, IdMap, Identity, Network, Options, Proc, Ready, RootDirectory, Seccomp, Share,
+    Tmp, Volatile,
 };
 use crate::privileges;
 use crate::spec::{self, size};
@@ -31,7 +38,7 @@ use crate::spec::{self, size};
 #[command(
     name = "launch",
     version,
-    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch diff DIR",
+    override_usage = "launch [OPTIONS] -- CMD [ARG...]\n       launch COMMAND ...",
     after_help = "Exit status: CMD's own; 128+n if signal n killed it; 124 if --timeout ran out; 125 if launch \
                   failed; 126 if CMD could not be executed; 127 if it was not found.",
     after_long_help = EXIT_STATUS,
@@ -269,9 +276,94 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Life")]
     timeout: Option<Duration>,
 
-    /// How long those whom the command leaves over have between SIGTERM and SIGKILL
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, default_value = "2s", help_heading = "Life")]
-    grace: Duration,
+    /// How long those whom the command leaves over have between SIGTERM and SIGKILL; and with a name all of them when it is
+    /// stopped [default: 2s; with a name 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Life")]
+    grace: Option<Duration>,
+
+    /// End all that is inside by SIGKILL, so long after the first signal that asks to stop
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Life")]
+    kill_after: Option<Duration>,
+
+    /// What asks the command to stop, where it is stopped and not only told of a signal: with a name, with --restart, with
+    /// this, and when --timeout runs out [default: TERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = signal, allow_negative_numbers = true, help_heading = "Life")]
+    stop_signal: Option<i32>,
+
+    /// A name, 1 to 64 bytes, by which launch ps, stop, logs, exec and the others know it
+    #[arg(long, value_name = "NAME", help_heading = "Long life")]
+    name: Option<OsString>,
+
+    /// Return when the command runs, or is ready if --ready is given, and print the name; without --name it is given one
+    #[arg(short, long, help_heading = "Long life")]
+    detach: bool,
+
+    /// Remove what is known of it when it has ended
+    #[arg(long, help_heading = "Long life")]
+    rm: bool,
+
+    /// Attach a label, which launch ps --filter looks for; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = settings::label, help_heading = "Long life")]
+    label: Vec<(String, String)>,
+
+    /// Whether the command is started again when it has ended, in the same namespaces: no, on-failure[:MAX], always, or
+    /// unless-stopped; after 100 ms, then twice as long each time up to 30 s [default: no]
+    #[arg(long, value_name = "POLICY", value_parser = restart, help_heading = "Long life")]
+    restart: Option<Restart>,
+
+    /// What says that it is ready: notify (READY=1, sd_notify(3)), fd:N (it writes a newline to its descriptor N), or
+    /// exec:CMD (a shell command that succeeds)
+    #[arg(long, value_name = "HOW", value_parser = OsStringValueParser::new().try_map(|text| ready(&text)), help_heading = "Long life")]
+    ready: Option<Ready>,
+
+    /// End it, as a failure, if it isn't ready after this time
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, requires = "ready", help_heading = "Long life")]
+    ready_timeout: Option<Duration>,
+
+    /// End it, as a failure, if it doesn't say at least so often that it is alive (WATCHDOG=1, sd_notify(3))
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Long life")]
+    watchdog: Option<Duration>,
+
+    /// A shell command that says by its exit status whether it is healthy
+    #[arg(long, value_name = "CMD", help_heading = "Long life")]
+    health_cmd: Option<OsString>,
+
+    /// The time between two health checks [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, requires = "health_cmd", help_heading = "Long life")]
+    health_interval: Option<Duration>,
+
+    /// How long a health check may take [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, requires = "health_cmd", help_heading = "Long life")]
+    health_timeout: Option<Duration>,
+
+    /// How many health checks in a row have to fail until it is unhealthy [default: 3]
+    #[arg(long, value_name = "N", value_parser = settings::count, allow_negative_numbers = true, requires = "health_cmd", help_heading = "Long life")]
+    health_retries: Option<u32>,
+
+    /// End it, as a failure, when it is unhealthy
+    #[arg(long, requires = "health_cmd", help_heading = "Long life")]
+    health_restart: bool,
+
+    /// Write its stdout and stderr to a file too, each line with its time and stream [default: with --detach one in its
+    /// folder]
+    #[arg(long, value_name = "FILE", conflicts_with = "tty", help_heading = "Long life")]
+    log: Option<PathBuf>,
+
+    /// Begin a new log file when this one would be larger [default: 10M]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true, help_heading = "Long life")]
+    log_max_size: Option<u64>,
+
+    /// How many log files there are, the one that is written to included [default: 3]
+    #[arg(long, value_name = "N", value_parser = settings::count, allow_negative_numbers = true, help_heading = "Long life")]
+    log_max_files: Option<u32>,
+
+    /// Write the command's pid, as it is seen outside, to a file, and remove that at the end
+    #[arg(long, value_name = "FILE", help_heading = "Long life")]
+    pid_file: Option<PathBuf>,
+
+    /// Write the id of this launch to a new file
+    #[arg(long, value_name = "FILE", help_heading = "Long life")]
+    id_file: Option<PathBuf>,
 
     /// Give the sandbox a terminal of its own, between which and the caller's stdin and stdout all is relayed
     #[arg(short, long, help_heading = "Output")]
@@ -303,6 +395,8 @@ enum Other {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    #[command(flatten)]
+    Sandboxes(Sandboxes),
 }
 
 const EXIT_STATUS: &str = "\
@@ -313,6 +407,13 @@ Exit status:
   125    launch failed before CMD ran; a wrong command line is such a failure
   126    CMD was found but could not be executed
   127    CMD was not found";
+
+/// How long those left over have by default.
+const GRACE: Duration = Duration::from_secs(2);
+/// And a service that is stopped.
+const LONG_GRACE: Duration = Duration::from_secs(10);
+/// Between two health checks, and for one.
+const HEALTH_TIME: Duration = Duration::from_secs(30);
 
 /// A namespace that isn't made by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -405,6 +506,8 @@ pub enum Request {
     Run(Box<Cli>),
     /// List what is kept in this directory of `--keep`.
     Diff(PathBuf),
+    /// Do something with sandboxes that have a name.
+    Sandboxes(Sandboxes),
     /// Print this text (help or version).
     Print(String),
 }
@@ -424,7 +527,8 @@ pub enum Form {
 /// # Errors
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let matches = Cli::command().try_get_matches_from(&arguments);
     match matches.and_then(|matches| {
         Ok(Cli {
             mounts: mounts(&matches),
@@ -433,14 +537,24 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
         })
     }) {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
+        Ok(Cli { other: Some(Other::Sandboxes(sandboxes)), .. }) => Ok(Request::Sandboxes(sandboxes)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Request::Print(error.render().to_string()))
             }
-            _ => Err(in_one_line(&error)),
+            _ => Err(match subcommand_in(&arguments) {
+                Some(subcommand) => in_one_line_of(&error, &subcommand),
+                None => in_one_line(&error),
+            }),
         },
     }
+}
+
+/// The one of launch's own commands that a command line begins with.
+fn subcommand_in(arguments: &[OsString]) -> Option<clap::Command> {
+    let first = arguments.get(1)?;
+    Cli::command().get_subcommands().find(|command| first == command.get_name()).cloned()
 }
 
 /// The descriptor that `--status-fd` names in a command line that cannot be read as a whole.
@@ -491,11 +605,82 @@ impl Cli {
             unset: self.unset_env.clone(),
             set: self.env.clone(),
             keep: self.keep_fd.clone(),
-            grace: self.grace,
+            grace: self.grace.unwrap_or(if self.is_named() { LONG_GRACE } else { GRACE }),
             timeout: self.timeout,
-            group,
-            report_namespaces: self.status_fd.is_some(),
+            kill_after: self.kill_after,
+            stop_signal: self.stop_signal.unwrap_or(libc::SIGTERM),
+            is_service: self.is_named() || self.stop_signal.is_some(),
+            restart: self.restart.unwrap_or(Restart::No),
+            ready: self.ready.clone().unwrap_or(Ready::Started),
+            ready_timeout: self.ready_timeout,
+            watchdog: self.watchdog,
+            health: self.health_cmd.clone().map(|command| HealthCheck {
+                command,
+                interval: self.health_interval.unwrap_or(HEALTH_TIME),
+                timeout: self.health_timeout.unwrap_or(HEALTH_TIME),
+                retries: self.health_retries.unwrap_or(3),
+                restarts: self.health_restart,
+            }),
+            tells: self.is_named() || self.pid_file.is_some(),
+            // It would have the terminal's signals to itself, and nobody would know that no new run shall follow.
+            group: if self.restarts() && !self.tty { Group::Own { foreground: false } } else { group },
+            report_namespaces: self.status_fd.is_some() || self.is_named(),
         }
+    }
+
+    /// What the launcher does besides carrying that out.
+    ///
+    /// # Errors
+    /// [`Error::Option`]: it makes no sense, alone or together.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
+        if self.detach && self.tty {
+            return wrong("--detach", "nobody is at the terminal of --tty; join it with launch exec --tty");
+        }
+        if self.detach && !self.keep_fd.is_empty() {
+            return wrong("--detach", "nothing of the caller's stays open: leave --keep-fd out");
+        }
+        for (option, is_given) in [("--rm", self.rm), ("--label", !self.label.is_empty())] {
+            if is_given && !self.is_named() {
+                return wrong(option, "concerns a sandbox with a name: say --name or --detach");
+            }
+        }
+        let is_logged = self.log.is_some() || self.detach;
+        for (option, is_given) in [
+            ("--log-max-size", self.log_max_size.is_some()),
+            ("--log-max-files", self.log_max_files.is_some()),
+        ] {
+            if is_given && !is_logged {
+                return wrong(option, "says nothing without --log or --detach");
+            }
+        }
+        let wrong_name = |reason| Error::Option("--name".into(), reason);
+        Ok(Settings {
+            name: self.name.as_deref().map(Name::read).transpose().map_err(wrong_name)?,
+            detach: self.detach,
+            removes: self.rm,
+            labels: self.label.iter().cloned().collect(),
+            log: self.log.clone(),
+            log_max_size: self.log_max_size.unwrap_or(settings::LOG_MAX_SIZE),
+            log_max_files: self.log_max_files.unwrap_or(settings::LOG_MAX_FILES),
+            pid_file: self.pid_file.clone(),
+            id_file: self.id_file.clone(),
+        })
+    }
+
+    /// Whether it gets a name, be it one of our choice.
+    fn is_named(&self) -> bool {
+        self.name.is_some() || self.detach
+    }
+
+    /// Whether the caller does not wait for its end.
+    pub fn detaches(&self) -> bool {
+        self.detach
+    }
+
+    /// Whether runs of the command may follow each other.
+    pub fn restarts(&self) -> bool {
+        !matches!(self.restart, None | Some(Restart::No))
     }
 
     fn identity(&self) -> Identity {
@@ -575,9 +760,6 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
             }
             _ => (option, "was given more than once".into()),
         },
-        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
-            ("diff".into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
-        }
         ErrorKind::MissingRequiredArgument => (option, "is missing: another option needs it".into()),
         _ => {
             let text = error.to_string();
@@ -589,6 +771,45 @@ pub(crate) fn in_one_line(error: &clap::Error) -> Error {
         }
     };
     Error::Option(object.into(), reason)
+}
+
+/// The same for an error in what follows one of launch's own commands.
+fn in_one_line_of(error: &clap::Error, subcommand: &clap::Command) -> Error {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let name = subcommand.get_name();
+    let Error::Option(object, reason) = in_one_line(error) else { return in_one_line(error) };
+    match error.kind() {
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            Error::Option(object, format!("is one too many; see launch {name} --help"))
+        }
+        ErrorKind::UnknownArgument => {
+            Error::Option(object, reason.replace("launch --help", &format!("launch {name} --help")))
+        }
+        ErrorKind::MissingRequiredArgument if argument == "<DIR>" => {
+            Error::Option(name.into(), "says not of what; say launch diff DIR, the DIR of --keep".into())
+        }
+        ErrorKind::MissingRequiredArgument if argument.starts_with("<NAME>") => {
+            Error::Option(name.into(), format!("says not which sandbox; say launch {name} NAME"))
+        }
+        // A name that is none.
+        ErrorKind::ValueValidation if argument.starts_with('<') || argument.starts_with('[') => {
+            Error::Option(name.into(), reason)
+        }
+        _ => Error::Option(object, reason.replace("[NAME]...", "NAME")),
+    }
+}
+
+fn ready(text: &OsStr) -> Result<Ready, String> {
+    Ok(match readiness(text)? {
+        (Readiness::Notify, _) => Ready::Notify,
+        (Readiness::Descriptor(fd), _) => Ready::Descriptor(fd),
+        (Readiness::Command, command) => Ready::Command(command.unwrap_or_default()),
+        (Readiness::Started, _) => Ready::Started,
+    })
 }
 
 fn proc_mode(text: &str) -> Result<Proc, String> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use launch_init::exit::Outcome;
 use launch_init::handoff::{Account, Group, Limit, SignalState, Step};
 use launch_init::signals;
+use launch_init::supervisor::Restart;
 use launch_init::sys::came_closed;
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
@@ -19,8 +20,8 @@ use nix::unistd::{getegid, geteuid};
 use crate::error::Error;
 use crate::executable::Executable;
 use crate::plan::{
-    self, Caller, Capabilities, Identity, Network, Options, Plan, Proc, RootDirectory, Seccomp, Share, Tmp,
-    Volatile,
+    self, Caller, Capabilities, HealthCheck, Identity, Network, Options, Plan, Proc, Ready, RootDirectory,
+    Seccomp, Share, Tmp, Volatile,
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
@@ -243,6 +244,56 @@ impl Command {
         self
     }
 
+    /// The SIGKILL for everybody, so long after the first signal that asks to stop, if they are still there.
+    pub fn kill_after(&mut self, patience: Duration) -> &mut Self {
+        self.options.kill_after = Some(patience);
+        self
+    }
+
+    /// What the workload gets when it is asked to stop, 1 to 64; SIGTERM by default.
+    pub fn stop_signal(&mut self, signal: i32) -> &mut Self {
+        self.options.stop_signal = signal;
+        self
+    }
+
+    /// Whether a new run of the workload follows when one has ended, in the same namespaces. [`Child::signal`] with SIGTERM
+    /// stops it then: no new run follows.
+    pub fn restart(&mut self, restart: Restart) -> &mut Self {
+        self.options.restart = restart;
+        self
+    }
+
+    /// When a run counts as ready: [`Event::Happened`] says so then. By default when it has been executed.
+    pub fn ready(&mut self, ready: Ready) -> &mut Self {
+        self.options.ready = ready;
+        self
+    }
+
+    /// How long a run may take until it is ready. One that takes longer is ended, as a failure.
+    pub fn ready_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.options.ready_timeout = Some(timeout);
+        self
+    }
+
+    /// How often the workload has to say that it is alive (sd_notify(3), WATCHDOG=1). A run that does not is ended, as a
+    /// failure.
+    pub fn watchdog(&mut self, interval: Duration) -> &mut Self {
+        self.options.watchdog = Some(interval);
+        self
+    }
+
+    /// Checks its health.
+    pub fn health(&mut self, check: HealthCheck) -> &mut Self {
+        self.options.health = Some(check);
+        self
+    }
+
+    /// Has all that happens in its life told, as [`Event::Happened`].
+    pub fn tell(&mut self) -> &mut Self {
+        self.options.tells = true;
+        self
+    }
+
     /// Its stdin.
     pub fn stdin(&mut self, stdin: impl Into<OwnedFd>) -> &mut Self {
         self.stdio[0] = Some(stdin.into());
@@ -311,8 +362,9 @@ impl Command {
             match sandbox.next_event()? {
                 Event::Terminal(master) => terminal = Some(master),
                 Event::Started(started) => return Ok(Child { sandbox, started, terminal, outcome: None }),
+                Event::Happened(_) | Event::MainPid(_) => {}
                 // Neither comes before the start.
-                Event::Stopped(_) | Event::Happened(_) | Event::MainPid(_) | Event::Ended(_) => {
+                Event::Stopped(_) | Event::Ended(_) => {
                     return Err(Error::InitDied(None));
                 }
             }
@@ -347,6 +399,14 @@ impl Command {
         // Before anything of ours is opened and could have one of these numbers.
         check_open(&self.options.descriptors())?;
         let plan = self.plan()?;
+        self.carry_out(&plan)
+    }
+
+    /// [`Self::start`] by a plan that [`Self::plan`] has made.
+    ///
+    /// # Errors
+    /// As [`Self::start`], but for those of the plan.
+    pub fn carry_out(&self, plan: &Plan) -> Result<Sandbox, Error> {
         let lock = match &plan.kept {
             Some(layers) => Some(kept::prepare(&layers.kept, &layers.manifest, &layers.layout)?),
             None => None,
@@ -360,7 +420,7 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        Sandbox::start(&plan, Resources { init: self.open_init_file()?, stdio, lock })
+        Sandbox::start(plan, Resources { init: self.open_init_file()?, stdio, lock })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.

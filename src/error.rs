@@ -60,8 +60,30 @@ pub enum Error {
     Signal(i32, Errno),
     /// The end of init could not be waited for.
     Wait(Errno),
+    /// The file that is to have what the workload writes cannot be used: which, and why.
+    Log(OsString, Errno),
+    /// It can be opened and is nothing to log into, or there is none to read: which, and why.
+    LogFile(OsString, String),
+    /// No pipe could be made for what the workload writes.
+    Pipe(Errno),
     /// What was asked for could not be printed.
     Output(Errno),
+    /// There are no random numbers to be had.
+    Random(Errno),
+    /// No second process could be made, or waited for, that lives on when the first one has returned.
+    Detach(Errno),
+    /// The monitor of a sandbox was killed before that ran or was ready: which, and the signal.
+    Monitor(OsString, i32),
+    /// A sandbox has ended before it was ready: which, and how.
+    NotReady(OsString, String),
+    /// No pid can be written to this file.
+    PidFile(OsString, Errno),
+    /// No id can be written to this file.
+    IdFile(OsString, Errno),
+    /// The folder of named sandboxes cannot be used: which directory, and why.
+    RuntimeDirectory(OsString, String),
+    /// A named sandbox is not there, or cannot be asked or made: which, and why.
+    Sandbox(OsString, String),
 }
 
 impl Error {
@@ -92,7 +114,16 @@ impl Error {
             Self::Terminal(_) => "terminal",
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
-            Self::Output(_) => "output",
+            Self::Random(_) => "random numbers",
+            Self::Detach(_) => "detach",
+            Self::Monitor(..) => "monitor",
+            Self::NotReady(..) => "ready",
+            Self::PidFile(..) => "pid file",
+            Self::IdFile(..) => "id file",
+            Self::Log(..) | Self::LogFile(..) => "log",
+            Self::Pipe(_) | Self::Output(_) => "output",
+            Self::RuntimeDirectory(..) => "runtime directory",
+            Self::Sandbox(..) => "sandbox",
         }
     }
 
@@ -107,6 +138,14 @@ impl Error {
             | Self::IdHelper(object, _)
             | Self::IdMap(object, _)
             | Self::Tree(object, _)
+            | Self::Log(object, _)
+            | Self::LogFile(object, _)
+            | Self::RuntimeDirectory(object, _)
+            | Self::Sandbox(object, _)
+            | Self::Monitor(object, _)
+            | Self::NotReady(object, _)
+            | Self::PidFile(object, _)
+            | Self::IdFile(object, _)
             | Self::Kept(object, _) => object.clone(),
             Self::WorkingDirectory(_) => "the caller's".into(),
             Self::Channel(_) => "socket pair".into(),
@@ -121,7 +160,10 @@ impl Error {
             Self::Terminal(_) => "the sandbox's".into(),
             Self::Signal(number, _) => launch_init::signals::name(*number).into(),
             Self::Wait(_) => "PID 1".into(),
+            Self::Pipe(_) => "pipe".into(),
             Self::Output(_) => "stdout".into(),
+            Self::Random(_) => "/dev/urandom".into(),
+            Self::Detach(_) => "process".into(),
         }
     }
 
@@ -141,6 +183,12 @@ impl Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(*errno),
             Self::Inside(failure) if failure.errno != 0 => Some(Errno::from_raw(failure.errno)),
             _ => None,
@@ -153,8 +201,16 @@ impl Error {
             Self::Option(_, reason)
             | Self::Config(_, reason)
             | Self::Kept(_, reason)
+            | Self::RuntimeDirectory(_, reason)
+            | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
+            | Self::NotReady(_, reason)
+            | Self::LogFile(_, reason)
             | Self::IdHelper(_, reason) => reason.clone(),
+            Self::IdFile(_, Errno::EEXIST) => "exists already: another launch's id may stand there".into(),
+            Self::Monitor(_, signal) => {
+                format!("was killed by {} before the command ran", launch_init::signals::name(*signal))
+            }
             Self::WorkingDirectory(Errno::ENOENT) => "it has been deleted; name another with --chdir".into(),
             Self::Descriptor(_, Errno::EBADF) => "is not open".into(),
             Self::ForeignProc => {
@@ -209,6 +265,12 @@ impl std::error::Error for Error {
             | Self::Terminal(errno)
             | Self::Signal(_, errno)
             | Self::Wait(errno)
+            | Self::Random(errno)
+            | Self::Detach(errno)
+            | Self::PidFile(_, errno)
+            | Self::IdFile(_, errno)
+            | Self::Log(_, errno)
+            | Self::Pipe(errno)
             | Self::Output(errno) => Some(errno),
             _ => None,
         }

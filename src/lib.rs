@@ -23,6 +23,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod spec;
 pub mod status;
+pub mod stdout;
 pub mod subids;
 #[allow(unsafe_code)]
 mod sys;
@@ -37,5 +38,9 @@ pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{
     Account, FileSystem, Group, Limit, Name, Overlay, SignalState, Source, Step, Upper,
 };
-pub use plan::{Capabilities, IdMap, Identity, Network, Proc, RootDirectory, Seccomp, Share, Tmp, Volatile};
+pub use launch_init::supervisor::Restart;
+pub use plan::{
+    Capabilities, HealthCheck, IdMap, Identity, Network, Proc, Ready, RootDirectory, Seccomp, Share, Tmp,
+    Volatile,
+};
 pub use sandbox::Started;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,12 +13,17 @@ use launch::cli::{self, Cli, Form, Request};
 use launch::config::{Arguments, Homes};
 use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
+use launch::named::beside::{self, Beside};
+use launch::named::commands;
+use launch::named::detach::{self, Detached, Waiting};
+use launch::named::name::Name;
 use launch::status::StatusLines;
+use launch::stdout::print;
 use launch::{Command, Error, SignalState, explain, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 use log::LevelFilter;
-use nix::errno::Errno;
+use nix::unistd::getpid;
 
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
@@ -46,6 +51,12 @@ fn launch() -> Result<u8, Error> {
             None => run(&cli, &arguments, signals),
         },
         Request::Diff(directory) => list_changes(&directory),
+        Request::Sandboxes(sandboxes) => {
+            start_log(0);
+            // They end like any other program.
+            signals::set_mask(signals.mask).map_err(Error::Signals)?;
+            Ok(commands::run(&sandboxes, &mut report))
+        }
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -63,25 +74,56 @@ fn tell_status(arguments: &[OsString], error: &Error) {
 
 fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Error> {
     start_log(cli.verbosity());
+    let mut settings = cli.settings().map_err(|error| arguments.blame(error))?;
+    let is_nameless = settings.name.is_none();
+    let started_as = getpid();
     // In this order: what is opened here could have the number of one that the caller did not open.
     let handed_on = cli.descriptors();
     let descriptors = launch::check_open(&handed_on);
+    let mut launching = None;
+    if settings.detach {
+        let name = settings.name.get_or_insert(beside::random_name()?);
+        let keep: Vec<i32> = handed_on.iter().copied().chain(cli.status_fd()).collect();
+        match detach::detach(&keep)? {
+            Detached::Caller(waiting) => return show_detached(name, waiting),
+            Detached::Monitor(ours) => launching = Some(ours),
+        }
+    }
     let mut status = StatusLines::to(cli.status_fd())?;
-    let (mut command, terminal) = command(cli, signals);
-    let outcome = descriptors.and_then(|()| command.start()).and_then(|sandbox| {
+    let mut beside = Beside::of(launching, is_nameless);
+    let outcome = descriptors.and_then(|()| {
+        let (mut command, terminal) = command(cli, signals);
+        let plan = command.plan()?;
+        beside.prepare(&settings, &mut command, &plan, started_as)?;
+        let sandbox = command.carry_out(&plan)?;
+        // They may hold megabytes of arguments, and the workload's ends of pipes.
+        drop((command, plan));
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
-        watch::watch(sandbox, terminal, &mut status, || let_go(&handed_on, cli.tty()))
+        watch::watch_beside(sandbox, terminal, &mut status, &mut beside, || let_go(&handed_on, cli.tty()))
     });
     let outcome = outcome.map_err(|error| arguments.blame(error));
     match &outcome {
         Ok(outcome) => status.exited(*outcome),
         Err(error) => status.failed(error),
     }
-    outcome.map(launch::Outcome::code)
+    beside.end(outcome).map(launch::Outcome::code)
+}
+
+/// The caller's own process, when another one lives on.
+fn show_detached(name: &Name, waiting: Waiting) -> Result<u8, Error> {
+    let code = waiting.wait(name)?;
+    if code == 0 {
+        print(&format!("{name}\n"))?;
+    }
+    Ok(code)
 }
 
 fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
-    let terminal = if cli.tty() { Terminal::of_launcher() } else { Terminal::of_caller() };
+    let terminal = match (cli.detaches(), cli.tty() || cli.restarts()) {
+        (true, _) => Terminal::none(),
+        (false, true) => Terminal::of_launcher(),
+        (false, false) => Terminal::of_caller(),
+    };
     let mut command = Command::from_options(cli.options(terminal.group()));
     command.signal_state(signals);
     (command, terminal)
@@ -89,6 +131,7 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
 
 fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
     start_log(cli.verbosity());
+    cli.settings()?;
     let plan = command(cli, signals).0.plan()?;
     print(&match form {
         Form::Words => explain::words(&plan),
@@ -105,15 +148,6 @@ fn list_changes(directory: &Path) -> Result<u8, Error> {
         report(&Error::Kept(path.into(), reason.clone()));
     }
     Ok(if failures.is_empty() { 0 } else { exit::FAILED })
-}
-
-fn print(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads it has read enough: `launch --explain ... | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Error::Output(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
-        Ok(()) => Ok(()),
-    }
 }
 
 fn take_over_signals() -> Result<SignalState, Error> {

@@ -13,7 +13,7 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Probes, Root,
     SignalState, Source, Step, Upper, Workload,
 };
-use launch_init::supervisor::Policy;
+use launch_init::supervisor::{Health, Policy, Readiness, Restart};
 use nix::errno::Errno;
 
 use crate::error::Error;
@@ -70,6 +70,9 @@ const LONGEST_NAME: usize = 64;
 
 /// The variable that asks for logs. It is the launcher's, and not handed on.
 pub const LOG_VARIABLE: &str = "LAUNCH_LOG";
+
+/// What a service manager gives to those whom it starts, see sd_notify(3) and sd_watchdog_enabled(3).
+const NOTIFY_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// What the caller asks for. Every field's default is what `launch -- CMD` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +134,26 @@ pub struct Options {
     pub grace: Duration,
     /// How long the workload may run.
     pub timeout: Option<Duration>,
+    /// How long everybody has after the first signal that asks to stop, until SIGKILL.
+    pub kill_after: Option<Duration>,
+    /// What the workload gets when it is asked to stop, 1 to 64.
+    pub stop_signal: i32,
+    /// Whether a SIGTERM to the launcher, instead of being forwarded, stops the workload as an order to stop does: the stop
+    /// signal, the grace, SIGKILL. Where runs follow each other it always does.
+    pub is_service: bool,
+    /// Whether a new run of the workload follows when one has ended.
+    pub restart: Restart,
+    /// When a run counts as ready.
+    pub ready: Ready,
+    /// How long a run may take until it is ready.
+    pub ready_timeout: Option<Duration>,
+    /// How often the workload has to say that it is alive; sd_watchdog_enabled(3).
+    pub watchdog: Option<Duration>,
+    /// Whether and how its health is checked.
+    pub health: Option<HealthCheck>,
+    /// Whether what happens is told ([`Event::Happened`](crate::sandbox::Event)). Where one of the above asks for it, it
+    /// is.
+    pub tells: bool,
     /// The workload's process group.
     pub group: Group,
     /// Whether the namespaces' inode numbers are wanted.
@@ -168,6 +191,15 @@ impl Default for Options {
             keep: Vec::new(),
             grace: Duration::from_secs(2),
             timeout: None,
+            kill_after: None,
+            stop_signal: libc::SIGTERM,
+            is_service: false,
+            restart: Restart::No,
+            ready: Ready::Started,
+            ready_timeout: None,
+            watchdog: None,
+            health: None,
+            tells: false,
             group: Group::Own { foreground: false },
             report_namespaces: false,
         }
@@ -179,6 +211,46 @@ impl Options {
     pub fn descriptors(&self) -> Vec<i32> {
         self.keep.iter().copied().chain(self.files.iter().filter_map(Step::descriptor)).collect()
     }
+}
+
+/// When a run of the workload counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ready {
+    /// When it has been executed.
+    Started,
+    /// When it says so; sd_notify(3).
+    Notify,
+    /// When it has written a newline to this descriptor of its own, above 2.
+    Descriptor(i32),
+    /// When this command, for `/bin/sh -c`, succeeds. It runs as the workload does.
+    Command(OsString),
+}
+
+impl Ready {
+    /// With the command where there is one.
+    fn split(&self) -> (Readiness, Option<OsString>) {
+        match self {
+            Self::Started => (Readiness::Started, None),
+            Self::Notify => (Readiness::Notify, None),
+            Self::Descriptor(fd) => (Readiness::Descriptor(*fd), None),
+            Self::Command(command) => (Readiness::Command, Some(command.clone())),
+        }
+    }
+}
+
+/// How the workload's health is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// For `/bin/sh -c`; it runs as the workload does.
+    pub command: OsString,
+    /// The time between one check's end and the next one's start.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// How many that fail in a row make it unhealthy; at least 1.
+    pub retries: u32,
+    /// Whether it is restarted then.
+    pub restarts: bool,
 }
 
 /// A root file system of the caller's.
@@ -474,8 +546,11 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 niceness: options.niceness,
                 umask: options.umask,
             },
-            policy: Policy { grace: options.grace, timeout: options.timeout, ..Policy::default() },
-            probes: Probes::default(),
+            policy: policy(options),
+            probes: Probes {
+                ready: options.ready.split().1,
+                health: options.health.as_ref().map(|health| health.command.clone()),
+            },
             report_namespaces: options.report_namespaces,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
@@ -483,6 +558,30 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             kept.map(|(kept, manifest)| KeptLayers { kept, manifest, layout })
         }),
     })
+}
+
+fn policy(options: &Options) -> Policy {
+    let restarts = options.restart != Restart::No;
+    let is_watched = options.ready != Ready::Started || options.watchdog.is_some();
+    Policy {
+        grace: options.grace,
+        timeout: options.timeout,
+        kill_after: options.kill_after,
+        stop_signal: options.stop_signal,
+        term_stops: options.is_service || restarts,
+        restart: options.restart,
+        readiness: options.ready.split().0,
+        ready_timeout: options.ready_timeout,
+        watchdog: options.watchdog,
+        health: options.health.as_ref().map(|health| Health {
+            interval: health.interval,
+            timeout: health.timeout,
+            retries: health.retries,
+            restarts: health.restarts,
+        }),
+        tells: options.tells || is_watched,
+        ..Policy::default()
+    }
 }
 
 /// What a `/` that is all writable consists of.
@@ -564,6 +663,7 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
         check_map(Kind::Groups, groups)?;
     }
     check_privileges(options)?;
+    check_long_life(options)?;
     let has_queues = |step: &Step| matches!(step, Step::Mount { what: FileSystem::MessageQueue, .. });
     if options.share.contains(&Share::Ipc)
         && !options.share.contains(&Share::User)
@@ -621,6 +721,47 @@ fn check_privileges(options: &Options) -> Result<(), Error> {
     }
     if options.umask.is_some_and(|mask| mask > 0o777) {
         return wrong("--umask", "goes from 0 to 777");
+    }
+    Ok(())
+}
+
+fn check_long_life(options: &Options) -> Result<(), Error> {
+    let wrong = |option: &str, reason: &str| Err(Error::Option(option.into(), reason.into()));
+    let no_time = |option, time: Option<Duration>| match time {
+        Some(Duration::ZERO) => wrong(option, "must be more than no time"),
+        _ => Ok(()),
+    };
+    if options.restart != Restart::No && options.group == Group::Session {
+        return wrong("--restart", "the terminal of --tty is one run's: leave one of the two out");
+    }
+    if !(1..=64).contains(&options.stop_signal) {
+        return wrong("--stop-signal", "signals go from 1 to 64");
+    }
+    match &options.ready {
+        Ready::Descriptor(fd @ ..=2) => {
+            return wrong("--ready", &format!("descriptor {fd} is the workload's stdin, stdout or stderr"));
+        }
+        Ready::Descriptor(fd) if options.descriptors().contains(fd) => {
+            let reason =
+                format!("descriptor {fd} is one of the caller's that is handed on; choose another number");
+            return wrong("--ready", &reason);
+        }
+        Ready::Command(command) if command.is_empty() => return wrong("--ready", "exec: names no command"),
+        _ => {}
+    }
+    no_time("--ready-timeout", options.ready_timeout)?;
+    if options.ready_timeout.is_some() && options.ready == Ready::Started {
+        return wrong("--ready-timeout", "says nothing without --ready");
+    }
+    no_time("--watchdog", options.watchdog)?;
+    let Some(health) = &options.health else { return Ok(()) };
+    if health.command.is_empty() {
+        return wrong("--health-cmd", "is empty");
+    }
+    no_time("--health-interval", Some(health.interval))?;
+    no_time("--health-timeout", Some(health.timeout))?;
+    if health.retries == 0 {
+        return wrong("--health-retries", "must be at least 1");
     }
     Ok(())
 }
@@ -953,8 +1094,13 @@ fn absolute(path: &OsStr, caller: &Caller) -> Result<OsString, Error> {
 /// Cleared, then unset, then set, as env(1) does.
 fn environment(options: &Options, caller: &Caller) -> Vec<OsString> {
     let inherited = if options.clear_environment { &[][..] } else { &caller.environment };
+    // They are the launcher's manager's; init sets its own.
+    let notifies = options.ready == Ready::Notify || options.watchdog.is_some();
     let gone = |key: &OsString| {
-        key == LOG_VARIABLE || options.unset.contains(key) || options.set.iter().any(|(set, _)| set == key)
+        key == LOG_VARIABLE
+            || notifies && NOTIFY_VARIABLES.iter().any(|name| key == name)
+            || options.unset.contains(key)
+            || options.set.iter().any(|(set, _)| set == key)
     };
     // A variable that is set twice has its last value.
     let last = |i: &usize| {

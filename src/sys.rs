@@ -133,7 +133,7 @@ fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
 
 /// While the child waits for its plan, nothing may be open for its sake: not the launcher's end of the channel, by whose
 /// end of file it knows that the launcher is gone, nor anything else of a program that uses this as a library.
-fn close_all_but(open: &[RawFd]) -> Result<(), Errno> {
+pub fn close_all_but(open: &[RawFd]) -> Result<(), Errno> {
     let mut first = 3;
     for fd in open {
         if *fd > first {

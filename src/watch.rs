@@ -14,6 +14,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getpid};
 
 use crate::error::Error;
+use crate::named::beside::{Beside, Source};
 use crate::relay::{self, Relay, Side};
 use crate::sandbox::{Event, Sandbox};
 use crate::status::StatusLines;
@@ -29,128 +30,199 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// There was no workload, or its end cannot be known.
 pub fn watch(
-    mut sandbox: Sandbox,
-    mut terminal: Terminal,
+    sandbox: Sandbox,
+    terminal: Terminal,
     status: &mut StatusLines,
     let_go: impl FnOnce(),
 ) -> Result<Outcome, Error> {
-    let outcome = follow(&mut sandbox, &mut terminal, status, let_go);
+    watch_beside(sandbox, terminal, status, &mut Beside::default(), let_go)
+}
+
+/// The same, and looks after what goes on beside.
+///
+/// # Errors
+/// As above.
+pub fn watch_beside(
+    mut sandbox: Sandbox,
+    mut terminal: Terminal,
+    status: &mut StatusLines,
+    beside: &mut Beside,
+    let_go: impl FnOnce(),
+) -> Result<Outcome, Error> {
+    let outcome = SignalQueue::new().map_err(Error::Signals).and_then(|queue| {
+        let watch = Watch {
+            sandbox: &mut sandbox,
+            terminal: &mut terminal,
+            status,
+            beside,
+            let_go: Some(let_go),
+            queue,
+            relay: None,
+            workload: None,
+            give_up_at: None,
+        };
+        watch.follow()
+    });
     // Whatever happened: a workload that could not be executed had the terminal already.
     terminal.take_back();
     outcome
 }
 
-fn follow(
-    sandbox: &mut Sandbox,
-    terminal: &mut Terminal,
-    status: &mut StatusLines,
-    let_go: impl FnOnce(),
-) -> Result<Outcome, Error> {
-    let queue = SignalQueue::new().map_err(Error::Signals)?;
-    // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which
-    // may have got the same, it is pending once.
-    for signal in pending(&queue)? {
-        sandbox.forward(signal)?;
-    }
-    sandbox.release()?;
-    let mut let_go = Some(let_go);
-    let mut relay: Option<Relay> = None;
-    let mut workload = None;
-    let mut give_up_at: Option<Instant> = None;
-    loop {
-        let (signalled, said, ready) = wait(&queue, sandbox, relay.as_ref(), give_up_at)?;
-        if signalled {
-            for signal in pending(&queue)? {
-                if terminal.has_told(signal) {
-                    terminal.stop_with_group(signal.number);
-                    continue;
-                }
-                match (signal.number, &relay, workload) {
-                    (libc::SIGWINCH, Some(relay), _) => {
-                        // The kernel tells those inside.
-                        relay.fit_window();
-                        continue;
-                    }
-                    (libc::SIGCONT, Some(relay), _) => relay.make_raw(),
-                    (libc::SIGCONT, None, Some(workload)) => {
-                        terminal.hand_over(workload);
-                    }
-                    _ => {}
-                }
-                log::debug!("forwarding {}", signals::name(signal.number));
-                sandbox.forward(signal)?;
-                if workload.is_none() && asks_to_stop(signal.number) {
-                    give_up_at.get_or_insert(Instant::now() + PATIENCE);
+/// All that the loop looks after.
+struct Watch<'a, F> {
+    sandbox: &'a mut Sandbox,
+    terminal: &'a mut Terminal,
+    status: &'a mut StatusLines,
+    beside: &'a mut Beside,
+    let_go: Option<F>,
+    queue: SignalQueue,
+    relay: Option<Relay>,
+    workload: Option<Pid>,
+    /// When a set-up that was asked to stop is killed.
+    give_up_at: Option<Instant>,
+}
+
+/// What is ready.
+struct Ready {
+    has_signals: bool,
+    has_events: bool,
+    relay: Vec<Side>,
+    beside: Vec<(Source, PollFlags)>,
+}
+
+impl<F: FnOnce()> Watch<'_, F> {
+    fn follow(mut self) -> Result<Outcome, Error> {
+        self.beside.cloned(self.sandbox);
+        // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which
+        // may have got the same, it is pending once.
+        for signal in pending(&self.queue)? {
+            self.sandbox.forward(signal)?;
+        }
+        self.sandbox.release()?;
+        loop {
+            let ready = self.wait()?;
+            if ready.has_signals {
+                for signal in pending(&self.queue)? {
+                    self.take_signal(signal)?;
                 }
             }
-        }
-        if let Some(relay) = &mut relay {
-            ready.into_iter().for_each(|side| relay.is_ready(side));
-        }
-        while said && let Some(event) = sandbox.try_next_event()? {
-            match event {
-                Event::Terminal(master) => relay = Some(Relay::new(master)?),
-                Event::Started(started) => {
-                    workload = Some(Pid::from_raw(started.pid));
-                    give_up_at = None;
-                    status.started(sandbox.pid().as_raw(), &started);
-                    if let Some(let_go) = let_go.take() {
-                        let_go();
-                    }
-                }
-                Event::Stopped(signal) => {
-                    if let Some(relay) = &mut relay {
-                        relay.show_what_is_there();
-                    }
-                    relay::raw_mode::leave();
-                    if terminal.stop_too(signal, workload) == Stopped::NeedNot {
-                        sandbox.signal(libc::SIGCONT)?;
-                    }
-                    if let Some(relay) = &relay {
-                        relay.make_raw();
-                    }
-                }
-                Event::Happened(_) | Event::MainPid(_) => {}
-                Event::Ended(outcome) => {
-                    match relay {
-                        // Whoever is left inside may go on writing.
-                        Some(mut relay) if sandbox.is_joined() => relay.show_what_is_there(),
-                        Some(relay) => relay.finish(),
-                        None => {}
-                    }
+            if let Some(relay) = &mut self.relay {
+                ready.relay.into_iter().for_each(|side| relay.is_ready(side));
+            }
+            while ready.has_events
+                && let Some(event) = self.sandbox.try_next_event()?
+            {
+                self.beside.happened(&event);
+                if let Some(outcome) = self.take_event(event)? {
                     return Ok(outcome);
                 }
             }
-        }
-        if give_up_at.is_some_and(|at| at <= Instant::now()) {
-            log::warn!("set-up: did not end when asked to, killed");
-            sandbox.signal(libc::SIGKILL)?;
-            give_up_at = None;
+            for (source, flags) in ready.beside {
+                self.beside.is_ready(source, flags, self.sandbox);
+            }
+            let now = Instant::now();
+            self.beside.tick(now);
+            if self.workload.is_none() && self.beside.asked_to_stop() {
+                self.give_up_at.get_or_insert(now + PATIENCE);
+            }
+            if self.give_up_at.is_some_and(|at| at <= now) {
+                log::warn!("set-up: did not end when asked to, killed");
+                self.sandbox.signal(libc::SIGKILL)?;
+                self.give_up_at = None;
+            }
         }
     }
-}
 
-/// Sleeps until a signal came, init said something, or a side of the relay is ready; says which.
-fn wait(
-    queue: &SignalQueue,
-    sandbox: &Sandbox,
-    relay: Option<&Relay>,
-    until: Option<Instant>,
-) -> Result<(bool, bool, Vec<Side>), Error> {
-    let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
-    let relayed = relay.map(Relay::interests).unwrap_or_default();
-    let mut polled = vec![
-        PollFd::new(queue.as_fd(), PollFlags::POLLIN),
-        PollFd::new(sandbox.channel(), PollFlags::POLLIN),
-    ];
-    polled.extend(relayed.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
-    match ppoll(&mut polled, timeout, None) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(Error::Signals(errno)),
+    fn take_signal(&mut self, signal: Received) -> Result<(), Error> {
+        if self.terminal.has_told(signal) {
+            self.terminal.stop_with_group(signal.number);
+            return Ok(());
+        }
+        match (signal.number, &self.relay, self.workload) {
+            (libc::SIGWINCH, Some(relay), _) => {
+                // The kernel tells those inside.
+                relay.fit_window();
+                return Ok(());
+            }
+            (libc::SIGCONT, Some(relay), _) => relay.make_raw(),
+            (libc::SIGCONT, None, Some(workload)) => {
+                self.terminal.hand_over(workload);
+            }
+            _ => {}
+        }
+        log::debug!("forwarding {}", signals::name(signal.number));
+        self.sandbox.forward(signal)?;
+        if self.workload.is_none() && asks_to_stop(signal.number) {
+            self.give_up_at.get_or_insert(Instant::now() + PATIENCE);
+        }
+        Ok(())
     }
-    let is_ready = |i: usize| polled[i].any() == Some(true);
-    let sides = relayed.iter().enumerate().filter(|(i, _)| is_ready(i + 2)).map(|(_, (side, ..))| *side);
-    Ok((is_ready(0), is_ready(1), sides.collect()))
+
+    /// Returns the outcome, at the end.
+    fn take_event(&mut self, event: Event) -> Result<Option<Outcome>, Error> {
+        match event {
+            Event::Terminal(master) => self.relay = Some(Relay::new(master)?),
+            Event::Started(started) => {
+                self.workload = Some(Pid::from_raw(started.pid));
+                self.give_up_at = None;
+                self.status.started(self.sandbox.pid().as_raw(), &started);
+                if let Some(let_go) = self.let_go.take() {
+                    let_go();
+                }
+            }
+            Event::Stopped(signal) => {
+                if let Some(relay) = &mut self.relay {
+                    relay.show_what_is_there();
+                }
+                relay::raw_mode::leave();
+                if self.terminal.stop_too(signal, self.workload) == Stopped::NeedNot {
+                    self.sandbox.signal(libc::SIGCONT)?;
+                }
+                if let Some(relay) = &self.relay {
+                    relay.make_raw();
+                }
+            }
+            Event::Happened(_) | Event::MainPid(_) => {}
+            Event::Ended(outcome) => {
+                match self.relay.take() {
+                    // Whoever is left inside may go on writing.
+                    Some(mut relay) if self.sandbox.is_joined() => relay.show_what_is_there(),
+                    Some(relay) => relay.finish(),
+                    None => {}
+                }
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sleeps until something is ready, or due; says what is ready.
+    fn wait(&self) -> Result<Ready, Error> {
+        let until = self.give_up_at.into_iter().chain(self.beside.deadline()).min();
+        let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
+        let relayed = self.relay.as_ref().map(Relay::interests).unwrap_or_default();
+        let beside = self.beside.interests();
+        let mut polled = vec![
+            PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.sandbox.channel(), PollFlags::POLLIN),
+        ];
+        polled.extend(relayed.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+        polled.extend(beside.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+        match ppoll(&mut polled, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::Signals(errno)),
+        }
+        let flags = |i: usize| polled[i].revents().unwrap_or(PollFlags::empty());
+        let is_ready = |i: usize| !flags(i).is_empty();
+        let sides = relayed.iter().zip(2..).filter(|(_, i)| is_ready(*i)).map(|((side, ..), _)| *side);
+        let sources = beside.iter().zip(2 + relayed.len()..).filter(|(_, i)| is_ready(*i));
+        Ok(Ready {
+            has_signals: is_ready(0),
+            has_events: is_ready(1),
+            relay: sides.collect(),
+            beside: sources.map(|((source, ..), i)| (*source, flags(i))).collect(),
+        })
+    }
 }
 
 /// The signals that came in from others. Init's end comes through the channel, not as SIGCHLD; what we cause ourselves

@@ -17,10 +17,11 @@ use nix::unistd::Pid;
 use support::hostile::Hostile;
 use support::session::Session;
 use support::{
-    Caller, Folder, Running, Talk, callers, code, code_and_stderr, install, marker, processes_with,
-    run, stdout_of, text, until,
+    Caller, Folder, Running, Talk, callers, code, code_and_stderr, install, marker, processes_with, program, run,
+    stdout_of, text, until,
 };
-fn program() -> &'static Path { Path::new("/tmp/harness") } // INTERIM
+fn program() -> &'static Path {
+    Path::new("/tmp/harness")
 
 /// A named sandbox, whose command says `ready` and what else it has to say first.
 struct Named {
@@ -145,8 +146,10 @@ fn it_sees_the_files_of_the_inside() {
         let hostile = Hostile::new(caller);
         hostile.file("root/only-inside", "here");
         let root = hostile.name("root");
-        for options in [&["--rootfs", &root, "--ro-bind", "/usr"][..], &["--rootfs", &root, "--ro-bind", "/usr", "--volatile"]]
-        {
+        for options in [
+            &["--rootfs", &root, "--ro-bind", "/usr"][..],
+            &["--rootfs", &root, "--ro-bind", "/usr", "--volatile"],
+        ] {
             let named = Named::shell(caller, options, &format!("ls /; {STAY}"));
             assert_eq!(stdout_of(&mut named.exec_shell(&[], "cat /only-inside")), "here");
             let seen = stdout_of(&mut named.exec_shell(&[], "cd /..; ls"));
@@ -170,7 +173,9 @@ fn its_exit_status_is_that_of_launch_exec() {
             assert_eq!(exec, (status, String::new()));
         }
         for signal in [1, 6, 9, 11, 15, 34, 64] {
-            let exec = code_and_stderr(&mut named.exec(&[], &["bash", "-c", &format!("ulimit -c 0; kill -{signal} $$")]));
+            let exec = code_and_stderr(
+                &mut named.exec(&[], &["bash", "-c", &format!("ulimit -c 0; kill -{signal} $$")]),
+            );
             assert_eq!(exec, (128 + signal, String::new()), "{signal}");
         }
         let folder = Folder::of(caller);
@@ -193,11 +198,17 @@ fn options_change_its_environment_its_directory_and_its_user() {
         let shows =
             |options: &[&str], script: &str| stdout_of(&mut named.exec(options, &["/bin/sh", "-c", script]));
         assert_eq!(shows(&["--env", "A=x=y", "--env", "C="], "echo $A,$B,${C-unset}"), "x=y,2,\n");
-        assert_eq!(shows(&["--env", "PATH=/nowhere", "--env", "A=", "--env", "A=3"], "echo $PATH $A"), "/nowhere 3\n");
+        assert_eq!(
+            shows(&["--env", "PATH=/nowhere", "--env", "A=", "--env", "A=3"], "echo $PATH $A"),
+            "/nowhere 3\n"
+        );
         assert_eq!(shows(&[], "pwd"), "/usr\n");
         assert_eq!(shows(&["--chdir", "/proc/sys"], "pwd"), "/proc/sys\n");
         // From where it would be without.
-        assert_eq!(shows(&["--chdir", "bin"], "pwd"), stdout_of(Command::new("sh").args(["-c", "cd /usr/bin && pwd"])));
+        assert_eq!(
+            shows(&["--chdir", "bin"], "pwd"),
+            stdout_of(Command::new("sh").args(["-c", "cd /usr/bin && pwd"]))
+        );
         assert_eq!(
             code_and_stderr(&mut named.exec_shell(&["--chdir", "/no/where"], "true")),
             (125, "launch: working directory: /no/where: No such file or directory\n".into())
@@ -217,7 +228,8 @@ fn options_change_its_environment_its_directory_and_its_user() {
 #[test]
 fn what_was_told_to_the_workload_alone_is_not_told_to_it() {
     for caller in callers() {
-        let options = ["NOTIFY_SOCKET=/x", "WATCHDOG_USEC=1", "WATCHDOG_PID=2", "LISTEN_FDS=1", "LISTEN_PID=2"];
+        let options =
+            ["NOTIFY_SOCKET=/x", "WATCHDOG_USEC=1", "WATCHDOG_PID=2", "LISTEN_FDS=1", "LISTEN_PID=2"];
         let options: Vec<_> = options.iter().flat_map(|variable| ["--env", variable]).collect();
         let named = Named::shell(caller, &options, STAY);
         let seen = stdout_of(&mut named.exec_shell(&[], "env"));
@@ -230,7 +242,8 @@ fn what_was_told_to_the_workload_alone_is_not_told_to_it() {
 fn its_stdin_stdout_and_stderr_are_the_clients_byte_for_byte() {
     for caller in callers() {
         let named = Named::shell(caller, &[], STAY);
-        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut exec = named.exec(&[], &["bash", "-c", "tee >(cat >&2)"]);
         let mut running =
             Running::start(exec.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
@@ -302,7 +315,10 @@ fn it_ends_with_launch_exec_and_with_the_process_that_joined() {
         let named = Named::shell(caller, &[], STAY);
         let marker = marker(&format!("exec-end-{caller:?}"));
         let start = || {
-            let mut exec = named.exec_shell(&["--env", &format!("TEST={marker}")], "sleep 100 > /dev/null 2>&1 & echo on; exec sleep 100");
+            let mut exec = named.exec_shell(
+                &["--env", &format!("TEST={marker}")],
+                "sleep 100 > /dev/null 2>&1 & echo on; exec sleep 100",
+            );
             // Of the client it has nothing that holds its reader.
             let talk = Talk::start(exec.stderr(Stdio::piped()));
             assert_eq!(talk.hear().as_deref(), Some("on"));
@@ -319,9 +335,14 @@ fn it_ends_with_launch_exec_and_with_the_process_that_joined() {
         let joiner = joiners(named.workload.pid()).pop().expect("the joining process");
         kill(Pid::from_raw(joiner), Signal::SIGKILL).expect("kill");
         assert_eq!(code(talk.end().1), 125);
-        let is_main = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("sleep") && !stat.contains(") Z"));
+        let is_main = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| stat.contains("sleep") && !stat.contains(") Z"))
+        };
         // Whom the command has started is the sandbox's.
-        until("the command has ended", || (processes_with(&marker).iter().filter(|pid| is_main(pid)).count() <= 1).then_some(()));
+        until("the command has ended", || {
+            (processes_with(&marker).iter().filter(|pid| is_main(pid)).count() <= 1).then_some(())
+        });
         assert_eq!(named.end(), 0);
         until("all has ended", || processes_with(&marker).is_empty().then_some(()));
     }
@@ -330,8 +351,10 @@ fn it_ends_with_launch_exec_and_with_the_process_that_joined() {
 /// The processes that join by this monitor.
 fn joiners(monitor: Pid) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).expect("children");
-    let is_joiner =
-        |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.windows(6).any(|part| part == b"--join"));
+    let is_joiner = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.windows(6).any(|part| part == b"--join"))
+    };
     children.split_whitespace().map(|pid| pid.parse().expect("pid")).filter(is_joiner).collect()
 }
 
@@ -339,9 +362,11 @@ fn joiners(monitor: Pid) -> Vec<i32> {
 fn it_ends_with_the_sandbox() {
     for caller in callers() {
         // By itself, by a signal, and by the death of the monitor.
-        for (signal, of_the_workload, of_the_command) in
-            [(None, Some(0), 143), (Some(Signal::SIGTERM), Some(143), 143), (Some(Signal::SIGKILL), None, 137)]
-        {
+        for (signal, of_the_workload, of_the_command) in [
+            (None, Some(0), 143),
+            (Some(Signal::SIGTERM), Some(143), 143),
+            (Some(Signal::SIGKILL), None, 137),
+        ] {
             let mut named = Named::shell(caller, &[], STAY);
             let talk = Talk::start(&mut named.exec_shell(&[], "echo on; exec sleep 100"));
             assert_eq!(talk.hear().as_deref(), Some("on"));
@@ -361,7 +386,10 @@ fn what_it_leaves_behind_stays_in_the_sandbox_and_ends_with_it() {
         let named = Named::shell(caller, &[], STAY);
         let marker = marker(&format!("exec-left-{caller:?}"));
         let script = "setsid sleep 100 > /dev/null 2>&1 < /dev/null & exit 4";
-        assert_eq!(code_and_stderr(&mut named.exec_shell(&["--env", &format!("TEST={marker}")], script)), (4, String::new()));
+        assert_eq!(
+            code_and_stderr(&mut named.exec_shell(&["--env", &format!("TEST={marker}")], script)),
+            (4, String::new())
+        );
         let left = processes_with(&marker);
         assert_eq!(left.len(), 1);
         assert_eq!(joiners(named.workload.pid()), [0; 0]);
@@ -382,7 +410,10 @@ fn sixty_four_at_once_all_come_through() {
             .collect();
         for (n, running) in all.into_iter().enumerate() {
             let output = running.output();
-            assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(n as i32), format!("{n}\n"), String::new()));
+            assert_eq!(
+                (output.status.code(), text(&output.stdout), text(&output.stderr)),
+                (Some(n as i32), format!("{n}\n"), String::new())
+            );
         }
         until("the monitor has reaped them", || joiners(named.workload.pid()).is_empty().then_some(()));
         assert_eq!(named.end(), 0);
@@ -395,7 +426,8 @@ impl Named {
     fn session(&self, options: &[&str], command: &[&str]) -> Session {
         let mut words = vec!["env".to_owned(), format!("XDG_RUNTIME_DIR={}", self.runtime.path(""))];
         words.extend([self.program.display().to_string(), "exec".into()]);
-        words.extend(options.iter().chain(&[&*self.name, "--"]).chain(command).map(|word| (*word).to_owned()));
+        words
+            .extend(options.iter().chain(&[&*self.name, "--"]).chain(command).map(|word| (*word).to_owned()));
         Session::start(self.caller, &words)
     }
 }
@@ -405,7 +437,8 @@ fn with_tty_it_has_a_terminal_of_the_sandbox_as_large_as_the_callers() {
     for caller in callers() {
         for options in [&[][..], &["--profile", "strict"], &["--user", "0"], &["--uid", "1000"]] {
             let named = Named::shell(caller, options, STAY);
-            let script = "stty size; tty; echo $TERM; test -t 0 && test -t 1 && test -t 2 && : < /dev/tty && echo all";
+            let script =
+                "stty size; tty; echo $TERM; test -t 0 && test -t 1 && test -t 2 && : < /dev/tty && echo all";
             let session = named.session(&["--tty"], &["sh", "-c", script]);
             let (shown, status) = session.ends();
             let lines: Vec<_> = shown.split_whitespace().collect();
@@ -421,7 +454,8 @@ fn with_tty_it_has_a_terminal_of_the_sandbox_as_large_as_the_callers() {
 fn a_shell_with_tty_has_job_control() {
     for caller in callers() {
         let named = Named::shell(caller, &[], STAY);
-        let mut session = named.session(&["-t", "--env", "PS1=inside> "], &["bash", "--norc", "--noprofile", "-i"]);
+        let mut session =
+            named.session(&["-t", "--env", "PS1=inside> "], &["bash", "--norc", "--noprofile", "-i"]);
         session.shows("inside> ");
         session.types("sh -c 'echo on $((1+1)).; exec sleep 100'\n");
         session.shows("on 2.");
@@ -448,7 +482,10 @@ fn a_shell_with_tty_has_job_control() {
 fn without_tty_ctrl_c_ends_it_and_ctrl_z_stops_both() {
     for caller in callers() {
         let named = Named::shell(caller, &[], STAY);
-        let mut session = named.session(&[], &["sh", "-c", "trap 'echo got; exit 9' INT; echo on; while :; do sleep 0.01; done"]);
+        let mut session = named.session(
+            &[],
+            &["sh", "-c", "trap 'echo got; exit 9' INT; echo on; while :; do sleep 0.01; done"],
+        );
         session.shows("on");
         session.types("\x03");
         session.shows("got");
@@ -520,12 +557,14 @@ fn whoever_is_made_to_execute_the_joining_program_again_gives_nobody_its_file() 
             ("script-join", "#!/proc/self/exe --join\n"),
         ] {
             hostile.file(&format!("root/{name}"), script);
-            fs::set_permissions(hostile.path(&format!("root/{name}")), fs::Permissions::from_mode(0o755)).expect("chmod");
+            fs::set_permissions(hostile.path(&format!("root/{name}")), fs::Permissions::from_mode(0o755))
+                .expect("chmod");
         }
         hostile.link("/proc/self/exe", "root/link");
         let root = hostile.name("root:rw");
         for options in [&[][..], &["--cap-add", "ALL"], &["--uid", "1000"]] {
-            let options: Vec<_> = ["--rootfs", &root, "--ro-bind", "/usr"].iter().chain(options).copied().collect();
+            let options: Vec<_> =
+                ["--rootfs", &root, "--ro-bind", "/usr"].iter().chain(options).copied().collect();
             // Attacks all the time.
             let script = "echo ready; while :; do perl /attack; done & read -r line";
             let named = Named::start(caller, &own, &options, &["sh", "-c", script]);
@@ -587,7 +626,10 @@ fn nobody_inside_looks_into_a_process_that_joins() {
 fn it_is_no_child_of_the_client_and_the_process_that_joined_is_not_inside() {
     for caller in callers() {
         let named = Named::shell(caller, &[], STAY);
-        let mut talk = Talk::start(&mut named.exec_shell(&[], "echo $$ $(ps ax | grep -c '[-]-join') $(awk '/^PPid/ {print $2}' /proc/$$/status); read -r line"));
+        let mut talk = Talk::start(&mut named.exec_shell(
+            &[],
+            "echo $$ $(ps ax | grep -c '[-]-join') $(awk '/^PPid/ {print $2}' /proc/$$/status); read -r line",
+        ));
         let said = talk.hear().expect("a line");
         let words: Vec<_> = said.split(' ').collect();
         assert_eq!(words[1..], ["0", "0"], "{said}");
@@ -595,11 +637,16 @@ fn it_is_no_child_of_the_client_and_the_process_that_joined_is_not_inside() {
         assert_eq!(joiner.len(), 1);
         let pid_namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid"));
         if nix::unistd::geteuid().is_root() {
-            assert_eq!(pid_namespace(joiner[0]).expect("namespace"), fs::read_link("/proc/self/ns/pid").expect("own"));
+            assert_eq!(
+                pid_namespace(joiner[0]).expect("namespace"),
+                fs::read_link("/proc/self/ns/pid").expect("own")
+            );
             let status: BTreeMap<_, _> = fs::read_to_string(format!("/proc/{}/status", joiner[0]))
                 .expect("status")
                 .lines()
-                .filter_map(|line| line.split_once(":\t").map(|(key, value)| (key.to_owned(), value.to_owned())))
+                .filter_map(|line| {
+                    line.split_once(":\t").map(|(key, value)| (key.to_owned(), value.to_owned()))
+                })
                 .collect();
             assert_eq!(status["Name"], "launch-init");
         }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,15 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getpid};
 
+use crate::error::Error;
 use crate::exit::Outcome;
-use crate::handoff::Report;
+use crate::handoff::{HEADER, Happening, Order, Report, first_body};
+use crate::notify::Note;
 use crate::presets::{Moment, Tell};
 use crate::report::Channel;
+use crate::runs::{Begun, Runs};
 use crate::signals::{self, Received, SignalQueue};
-use crate::supervisor::{Action, Actions, Event, Supervisor};
+use crate::supervisor::{Action, Actions, Event, Probe, Said, Supervisor};
 use crate::sys::{self, Waited};
 use crate::terminal::{self, Stopped, Terminal};
 use crate::{descendants, shield};
@@ -28,6 +32,12 @@ const REAPED_AT_ONCE: usize = 256;
 
 /// How often those are looked for who entered from outside, while everybody is being ended.
 const LOOK_FOR_GUESTS: Duration = Duration::from_millis(10);
+
+/// How many reports are kept for a launcher that reads none, the newest ones.
+const MOST_UNREAD: usize = 256;
+
+/// How soon it is tried again to send them.
+const SEND_AGAIN: Duration = Duration::from_millis(100);
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +75,20 @@ pub(crate) struct Running {
     pub(crate) pid: Pid,
     /// Its pidfd.
     pub(crate) pidfd: OwnedFd,
+    /// Where it says that it is ready, if by a descriptor of its own.
+    pub(crate) ready: Option<OwnedFd>,
+    /// Whether it is a process that was named (MAINPID), whose end somebody else than init may be told of.
+    pub(crate) is_named: bool,
     /// Whom signals are forwarded to.
     pub(crate) target: Target,
     /// Whether a signal that would kill it is held off.
     pub(crate) shield: bool,
 }
 
+/// Who hears of what happens in the life of the workload, besides the launcher.
+pub(crate) type Listener<'a> = &'a dyn Fn(&Happening);
+
 /// The loop and what it acts on.
-#[derive(Debug)]
 pub(crate) struct EventLoop<'a> {
     /// Who decides.
     pub(crate) supervisor: Supervisor,
@@ -86,8 +102,27 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) has_guests: bool,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
-    /// Who is told what happens, if anybody.
+    /// Who is told what happens when init stands in for another program.
     pub(crate) tell: Option<Tell<'a>>,
+    /// What starts further runs, and probes; none where there are none.
+    pub(crate) runs: Option<&'a Runs<'a>>,
+    /// Who hears of the workload's life where there is no launcher.
+    pub(crate) listener: Option<Listener<'a>>,
+    /// What the launcher has not read yet. Empty at first.
+    pub(crate) unread: VecDeque<Report>,
+    /// The beginning of an order of the launcher's. Empty at first.
+    pub(crate) orders: Vec<u8>,
+}
+
+/// What `wait` woke up for, besides signals and the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Woken {
+    /// The launcher has said something, or is gone.
+    by_launcher: bool,
+    /// The workload has written to the descriptor by which it says that it is ready.
+    by_readiness: bool,
+    /// A main process that was named has ended.
+    by_main: bool,
 }
 
 impl EventLoop<'_> {
@@ -100,6 +135,10 @@ impl EventLoop<'_> {
             if let Some(end) = end {
                 break end;
             }
+            // What somebody has said before his end counts: a daemon's parent names its child and goes.
+            if let Some(end) = self.listen() {
+                break end;
+            }
             let (end, more) = if is_due || has_news { self.reap() } else { (None, false) };
             is_due = more || self.tell.is_none();
             if let Some(end) = end {
@@ -108,8 +147,20 @@ impl EventLoop<'_> {
             if let Some(end) = self.happened(Event::Tick) {
                 break end;
             }
-            if self.wait(more)
-                && let Some(end) = self.happened(Event::LauncherGone)
+            self.send_unread();
+            let woken = self.wait(more);
+            if woken.by_launcher
+                && let Some(end) = self.take_orders()
+            {
+                break end;
+            }
+            if woken.by_readiness
+                && let Some(end) = self.read_readiness()
+            {
+                break end;
+            }
+            if woken.by_main
+                && let Some(end) = self.main_vanished()
             {
                 break end;
             }
@@ -226,30 +277,136 @@ impl EventLoop<'_> {
         Some((pid, String::from_utf8_lossy(command.trim_ascii_end()).into_owned()))
     }
 
-    /// Sleeps until something happens, or not at all if there is `more` to do; returns whether the launcher has
-    /// gone. It says nothing after the plan, so whatever can be read from it is its end.
-    fn wait(&self, more: bool) -> bool {
+    /// Sleeps until something happens, or not at all if there is `more` to do; returns what did, besides signals and
+    /// the time.
+    fn wait(&self, more: bool) -> Woken {
         let timeout = if more {
             Some(TimeSpec::new(0, 0))
         } else {
             let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
             let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
-            next.into_iter().chain(guests).min().map(TimeSpec::from_duration)
+            let unread = (!self.unread.is_empty()).then_some(SEND_AGAIN);
+            next.into_iter().chain(guests).chain(unread).min().map(TimeSpec::from_duration)
         };
-        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
-        let result = match &self.above {
-            Above::Terminal(_) => ppoll(&mut [signals], timeout, None).map(|_| false),
-            Above::Launcher(launcher) => {
-                let mut polled = [signals, PollFd::new(launcher.as_fd(), PollFlags::POLLIN)];
-                ppoll(&mut polled, timeout, None).map(|_| polled[1].any() == Some(true))
+        let signals = self.signals.as_fd();
+        let launcher = match &self.above {
+            Above::Launcher(launcher) => Some(launcher.as_fd()),
+            Above::Terminal(_) => None,
+        };
+        let workload = self.workload.as_ref();
+        let ready = workload.and_then(|workload| workload.ready.as_ref()).map(AsFd::as_fd);
+        let main = workload.filter(|workload| workload.is_named).map(Running::pidfd);
+        let notify = self.runs.and_then(Runs::notify).map(AsFd::as_fd);
+        let wanted = [launcher, ready, main, notify];
+        // PID 1 allocates nothing: where nothing is to be waited for, its place is taken by one without events.
+        let of = |fd: Option<BorrowedFd<'_>>| match fd {
+            Some(_) => PollFlags::POLLIN,
+            None => PollFlags::empty(),
+        };
+        let [launcher, ready, main, notify] = wanted.map(|fd| PollFd::new(fd.unwrap_or(signals), of(fd)));
+        let mut polled = [PollFd::new(signals, PollFlags::POLLIN), launcher, ready, main, notify];
+        match ppoll(&mut polled, timeout, None) {
+            Ok(_) => {
+                let is_ready = |i: usize| wanted[i].is_some() && polled[i + 1].any() == Some(true);
+                Woken { by_launcher: is_ready(0), by_readiness: is_ready(1), by_main: is_ready(2) }
             }
-        };
-        match result {
-            Ok(gone) => gone,
-            Err(Errno::EINTR) => false,
+            Err(Errno::EINTR) => Woken::default(),
             Err(errno) => {
                 log::error!("poll: {}", errno.desc());
-                false
+                Woken::default()
+            }
+        }
+    }
+
+    /// What the workload says through NOTIFY_SOCKET.
+    fn listen(&mut self) -> Option<End> {
+        let notify = self.runs.and_then(Runs::notify)?;
+        let mut end = None;
+        notify.drain(|note| {
+            let ended = match note {
+                Note::Said(Said::MainPid(pid)) => self.main_is(Pid::from_raw(pid)),
+                Note::Said(said) => self.happened(Event::Said(said)),
+                Note::Status(text) => {
+                    self.report(Happening::Status(text));
+                    None
+                }
+            };
+            end = end.or(ended);
+        });
+        end
+    }
+
+    /// Another process is the main one from now on.
+    fn main_is(&mut self, pid: Pid) -> Option<End> {
+        let workload = self.workload.as_mut().filter(|workload| workload.pid != pid)?;
+        match sys::open_pidfd(pid) {
+            Ok(pidfd) => {
+                (workload.pid, workload.pidfd, workload.is_named) = (pid, pidfd, true);
+                self.happened(Event::Said(Said::MainPid(pid.as_raw())))
+            }
+            Err(errno) => {
+                log::warn!("notify socket: MAINPID={pid}: {}", errno.desc());
+                None
+            }
+        }
+    }
+
+    /// A main process that was named has ended. If its end was for us to wait for, it has been told of.
+    fn main_vanished(&mut self) -> Option<End> {
+        let (end, _) = self.reap();
+        let workload = self.workload.as_mut()?;
+        workload.is_named = false;
+        let is_main = self.supervisor.main_process() == Some(workload.pid.as_raw());
+        if is_main { end.or_else(|| self.happened(Event::MainVanished)) } else { end }
+    }
+
+    /// The newline by which the workload says that it is ready, or the end of file that says it never will.
+    fn read_readiness(&mut self) -> Option<End> {
+        let workload = self.workload.as_mut()?;
+        let mut bytes = [0; 64];
+        match nix::unistd::read(workload.ready.as_ref()?, &mut bytes) {
+            Ok(count) if bytes[..count].contains(&b'\n') => {
+                workload.ready = None;
+                self.happened(Event::Said(Said::Ready))
+            }
+            Ok(0) => {
+                workload.ready = None;
+                None
+            }
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => None,
+            Err(errno) => {
+                log::warn!("descriptor of --ready: {}", errno.desc());
+                workload.ready = None;
+                None
+            }
+        }
+    }
+
+    /// What the launcher says after the plan. Its end of file means that it is gone.
+    fn take_orders(&mut self) -> Option<End> {
+        let Above::Launcher(launcher) = self.above else { return None };
+        match launcher.receive(&mut self.orders) {
+            Ok(()) => {}
+            Err(Errno::EAGAIN) => return None,
+            // It says nothing that makes sense any more: nothing can be relied on.
+            Err(_) => return self.happened(Event::LauncherGone),
+        }
+        loop {
+            let (order, length) = match first_body(&self.orders) {
+                Ok(Some(body)) => (Order::decode(body), HEADER + body.len()),
+                Ok(None) => return None,
+                Err(malformed) => (Err(malformed), 0),
+            };
+            self.orders.drain(..length);
+            let end = match order {
+                Ok(order) => self.happened(Event::Order(order)),
+                Err(malformed) => {
+                    log::error!("order: {malformed}");
+                    self.happened(Event::LauncherGone)
+                }
+            };
+            if end.is_some() {
+                return end;
             }
         }
     }
@@ -267,6 +424,11 @@ impl EventLoop<'_> {
                 self.tell(Moment::StopsSelf);
                 terminal::stop();
             }
+            Action::Tell(happening) => self.report(happening),
+            Action::Start => return self.start(),
+            Action::Probe(probe) => return self.probe(probe),
+            // ESRCH: it has ended meanwhile.
+            Action::EndProbe(pid) => drop(sys::kill(-pid, libc::SIGKILL)),
             Action::ReportStopped(signal) => match &self.above {
                 // EAGAIN: the launcher does not listen, and has heard of other stops. EPIPE: its end is the next event.
                 Above::Launcher(launcher) => drop(launcher.send_if_room(&Report::Stopped { signal })),
@@ -276,6 +438,70 @@ impl EventLoop<'_> {
             Action::Abandon => return Some(End::Abandoned),
         }
         None
+    }
+
+    /// The next run of the workload.
+    fn start(&mut self) -> Option<End> {
+        let runs = self.runs?;
+        match runs.begin() {
+            Ok(begun) => {
+                log::debug!("workload: {}: started again as pid {}", runs.command(), begun.pid);
+                if let Some(workload) = &mut self.workload {
+                    let Begun { pid, pidfd, ready } = begun;
+                    *workload = Running { pid, pidfd, ready, is_named: false, ..*workload };
+                }
+                self.tell_launcher(Report::Started { pid: begun.pid.as_raw(), namespaces: Vec::new() });
+                self.happened(Event::Started { pid: begun.pid.as_raw() })
+            }
+            Err(Error::LauncherGone) => self.happened(Event::LauncherGone),
+            Err(error) => {
+                let failure = error.into_failure();
+                let code = failure.code;
+                self.report(Happening::NotStarted(failure));
+                self.happened(Event::NotStarted { code })
+            }
+        }
+    }
+
+    fn probe(&mut self, probe: Probe) -> Option<End> {
+        match self.runs?.probe(probe) {
+            Ok(pid) => self.happened(Event::ProbeStarted { pid: pid.as_raw() }),
+            Err(Error::LauncherGone) => self.happened(Event::LauncherGone),
+            Err(error) => {
+                let failure = error.into_failure();
+                log::warn!("probe: {}: {}: {}", failure.step, failure.object.display(), failure.reason());
+                self.happened(Event::ProbeFailed)
+            }
+        }
+    }
+
+    fn report(&mut self, happening: Happening) {
+        if let Some(listener) = self.listener {
+            listener(&happening);
+        }
+        self.tell_launcher(Report::Happened(happening));
+    }
+
+    /// Never waits: what a launcher that is stopped does not read is kept for it, as far as it is not too much.
+    fn tell_launcher(&mut self, report: Report) {
+        if matches!(self.above, Above::Launcher(_)) {
+            if self.unread.len() >= MOST_UNREAD {
+                self.unread.pop_front();
+            }
+            self.unread.push_back(report);
+            self.send_unread();
+        }
+    }
+
+    fn send_unread(&mut self) {
+        let Above::Launcher(launcher) = self.above else { return };
+        while let Some(report) = self.unread.front() {
+            match launcher.tell(report) {
+                Err(Errno::EAGAIN) => return,
+                // EPIPE: its end is the next event.
+                Ok(()) | Err(_) => drop(self.unread.pop_front()),
+            }
+        }
     }
 
     fn tell(&self, moment: Moment<'_>) {

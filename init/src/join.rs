@@ -26,14 +26,16 @@ use crate::setup::Pty;
 use crate::signals::{self, Received, SignalQueue};
 use crate::spawn::Extra;
 use crate::sys::{self, Waited};
-use crate::{become_unreadable, channel_in, let_go, prepare_signals, proc, setup, spawn, tell_the_end};
+use crate::{
+    CAP_SYS_CHROOT, become_unreadable, channel_in, let_go, prepare_signals, proc, setup, spawn, tell_the_end,
+};
 
 /// The whole life; returns the exit code, which is the monitor's to reap and nobody's to read.
 pub(crate) fn main(descriptor: &OsString) -> u8 {
-    match channel_in(crate::JOIN_OPTION, descriptor) {
-        Some(channel) => tell_the_end(channel, live(channel)),
-        None => exit::FAILED,
-    }
+    let Some(channel) = channel_in(crate::JOIN_OPTION, descriptor) else { return exit::FAILED };
+    // For the log, too, which may be used until the end.
+    let channel: &'static Channel = Box::leak(Box::new(channel));
+    tell_the_end(channel, live(channel))
 }
 
 fn live(channel: &'static Channel) -> Result<End, Error> {
@@ -43,7 +45,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     setsid().map_err(failed("session"))?;
     let outside = Outside::open(&mut join)?;
     become_unreadable()?;
-    outside.enter(&join)?;
+    outside.enter(&mut join)?;
     let terminal = match join.plan.workload.group {
         Group::Session => {
             let Pty { master, terminal } =
@@ -80,7 +82,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     log::debug!("command: {}: started as pid {pid}", workload.command[0].display());
     // EPIPE: the loop learns of it.
     let _ = channel.send(&Report::Started { pid: pid.as_raw(), namespaces: Vec::new() });
-    let_go(&workload.descriptors, null);
+    let_go(&workload.descriptors, null.as_fd());
     drop((proc, this, join));
     // The terminal stays open here, so that the client never sees it hang up before the command's end.
     let end = Command { pid, pidfd, channel, signals: &signals }.watch();
@@ -147,7 +149,7 @@ impl Outside {
     }
 
     /// In the end this process is what PID 1 was just before the workload's start: with the same ids and capabilities.
-    fn enter(&self, join: &Join) -> Result<(), Error> {
+    fn enter(&self, join: &mut Join) -> Result<(), Error> {
         let kinds = CloneFlags::from_bits_retain(join.namespaces as i32);
         setns(&self.init, kinds).map_err(|errno| match errno {
             Errno::ESRCH => is_stopping(&join.sandbox),
@@ -158,6 +160,12 @@ impl Outside {
         if let Some(time) = &self.time {
             setns(time, CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))
                 .map_err(failed("time namespace"))?;
+        }
+        let its_root = sys::mount_and_inode(self.root.as_fd());
+        let is_chrooted = its_root != open_directory("/").and_then(|root| sys::mount_and_inode(root.as_fd()));
+        if join.own_root && is_chrooted {
+            // The outside is behind it, as for the workload.
+            join.plan.workload.forbid(CAP_SYS_CHROOT);
         }
         fchdir(&self.root).and_then(|()| chroot(".")).and_then(|()| chdir("/")).map_err(failed("root"))?;
         if join.leaves_groups {

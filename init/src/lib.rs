@@ -15,11 +15,13 @@ mod event_loop;
 pub mod exit;
 pub mod handoff;
 mod join;
+mod notify;
 pub mod parse;
 mod presets;
 mod privileges;
 mod proc;
 mod report;
+mod runs;
 mod settings;
 mod setup;
 mod shield;
@@ -32,9 +34,9 @@ pub mod supervisor;
 pub mod sys;
 pub mod terminal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,10 +47,10 @@ use event_loop::{Above, End, EventLoop, Running, Target};
 use handoff::{Descriptors, FileSystem, Group, Plan, Report, Step};
 use presets::Program;
 use report::Channel;
+use runs::{Begun, Runs, With};
 use setup::Pty;
 use signals::SignalQueue;
-use spawn::Extra;
-use supervisor::Supervisor;
+use supervisor::{Readiness, Supervisor};
 
 /// The name under which this program is init, whatever file it is in.
 pub const NAME: &str = "launch-init";
@@ -90,14 +92,23 @@ pub fn run() -> u8 {
 
 /// Life under a launcher. Whatever there is to say goes through the channel.
 fn under_launch(descriptor: &OsString) -> u8 {
-    match channel_in(HANDOFF_OPTION, descriptor) {
-        Some(channel) => tell_the_end(channel, live(channel)),
-        None => exit::FAILED,
-    }
+    let Some(mut channel) = channel_in(HANDOFF_OPTION, descriptor) else { return exit::FAILED };
+    // It came when the id maps were written. The launcher blocked every signal before it cloned, so none has been lost.
+    let plan = channel.receive_plan().and_then(|plan| {
+        if let Readiness::Descriptor(number) = plan.policy.readiness {
+            // Before anything else is opened that could get the number.
+            channel.away_from(number).map_err(Error::Channel)?;
+            runs::reserve(number)?;
+        }
+        Ok(plan)
+    });
+    // PID 1 has its channel for as long as it lives.
+    let channel: &'static Channel = Box::leak(Box::new(channel));
+    tell_the_end(channel, plan.and_then(|plan| live(channel, plan)))
 }
 
 /// The channel that an option names, if it is one.
-fn channel_in(option: &str, descriptor: &OsString) -> Option<&'static Channel> {
+fn channel_in(option: &str, descriptor: &OsString) -> Option<Channel> {
     let channel = str::from_utf8(descriptor.as_bytes())
         .ok()
         .and_then(|number| number.parse().ok())
@@ -107,8 +118,7 @@ fn channel_in(option: &str, descriptor: &OsString) -> Option<&'static Channel> {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
         return None;
     };
-    // Whoever has it has it as long as it lives.
-    Some(Box::leak(Box::new(Channel::new(channel))))
+    Some(Channel::new(channel))
 }
 
 /// Says how it ended; returns the exit code.
@@ -129,9 +139,7 @@ fn tell_the_end(channel: &Channel, end: Result<End, Error>) -> u8 {
     }
 }
 
-fn live(channel: &'static Channel) -> Result<End, Error> {
-    // The launcher blocked every signal before it cloned, so none has been lost until here.
-    let mut plan = channel.receive_plan()?;
+fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
     // As long as /dev is the caller's: what is in the sandbox's may be anything once the workload runs.
@@ -152,34 +160,42 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
-    let extra = Extra {
-        terminal: terminal.as_ref().map(AsFd::as_fd),
-        proc: proc.as_ref().map(AsFd::as_fd),
-        ..Extra::default()
-    };
-    let (pid, pidfd) = spawn::spawn(&plan.workload, &signals, Some(channel.as_fd()), &extra)?;
-    log::debug!("workload: {}: started as pid {pid}", plan.workload.command[0].display());
-    let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
-    let _ = channel.send_started(pid, namespaces);
-    let_go(&plan.workload.descriptors, null);
-    let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let target = match plan.workload.group {
         Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,
     };
-    drop(proc);
-    // The plan may hold megabytes of arguments that nobody needs any more.
-    drop(plan);
-    let above = Above::Launcher(channel);
-    let workload = Some(Running { pid, pidfd, target, shield: false });
+    let descriptors = plan.workload.descriptors.clone();
+    let with = With {
+        launcher: Some(channel.as_fd()),
+        terminal: terminal.as_ref().map(AsFd::as_fd),
+        proc: proc.as_ref().map(AsFd::as_fd),
+        null: Some(null.as_fd()),
+        ..With::default()
+    };
+    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with)?;
+    let Begun { pid, pidfd, ready } = runs.begin()?;
+    log::debug!("workload: {}: started as pid {pid}", runs.command());
+    let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
+    let _ = channel.send_started(pid, namespaces);
+    let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
+    // What further runs get, init keeps. Else it is the workload's alone, and its arguments may be megabytes.
+    if !plan.policy.may_run_again() {
+        let_go(&descriptors, null.as_fd());
+    }
+    let runs = if plan.policy.needs_runs() { Some(runs) } else { None };
+    let workload = Some(Running { pid, pidfd, ready, is_named: false, target, shield: false });
     Ok(EventLoop {
         supervisor,
         signals: &signals,
-        above,
+        above: Above::Launcher(channel),
         workload,
         name_orphans: None,
         has_guests: false,
         tell: None,
+        runs: runs.as_ref(),
+        listener: None,
+        unread: VecDeque::new(),
+        orders: Vec::new(),
     }
     .run())
 }
@@ -218,11 +234,11 @@ fn close_descriptors_of(plan: &Plan) {
 
 /// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
 /// it, and no file system is busy for init's sake.
-fn let_go(descriptors: &Descriptors, null: OwnedFd) {
+fn let_go(descriptors: &Descriptors, null: BorrowedFd<'_>) {
     if let Descriptors::Only(kept) = descriptors {
         kept.iter().filter(|fd| **fd > libc::STDERR_FILENO).for_each(|fd| sys::close_inherited(*fd));
     }
-    if let Err(errno) = sys::let_go_of(&[0, 1, 2], null.as_fd()).and(nix::unistd::chdir("/")) {
+    if let Err(errno) = sys::let_go_of(&[0, 1, 2], null).and(nix::unistd::chdir("/")) {
         // The workload runs: from here on nothing ends init.
         log::warn!("init: still holds what it inherited: {}", errno.desc());
     }

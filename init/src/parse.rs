@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crate::handoff::{Account, Name};
+use crate::supervisor::{Readiness, Restart};
 
 /// Digits only: Rust's own parser takes `+1`.
 pub fn number(text: &str) -> Option<u64> {
@@ -133,6 +134,49 @@ pub fn signal(text: &str) -> Result<i32, String> {
         .or(from_an_end)
         .filter(|number| (1..=64).contains(number))
         .ok_or_else(|| format!("{text:?} is no signal: say TERM, 15 or RTMIN+1"))
+}
+
+/// `no`, `on-failure`, `on-failure:MAX`, `always` or `unless-stopped`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn restart(text: &str) -> Result<Restart, String> {
+    match text.split_once(':') {
+        None if text == "no" => Ok(Restart::No),
+        None if text == "on-failure" => Ok(Restart::OnFailure { most: None }),
+        None if text == "always" => Ok(Restart::Always),
+        None if text == "unless-stopped" => Ok(Restart::UnlessStopped),
+        Some(("on-failure", most)) => match number(most).and_then(|most| u32::try_from(most).ok()) {
+            Some(most) => Ok(Restart::OnFailure { most: Some(most) }),
+            None => Err(format!("{most:?} is no number of restarts; say on-failure:5")),
+        },
+        _ => Err(format!("{text:?} is none of no, on-failure[:MAX], always, unless-stopped")),
+    }
+}
+
+/// `notify`, `fd:N` or `exec:CMD`, with the command where there is one.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn readiness(text: &OsStr) -> Result<(Readiness, Option<OsString>), String> {
+    let bytes = text.as_bytes();
+    if bytes == b"notify" {
+        return Ok((Readiness::Notify, None));
+    }
+    if let Some(command) = bytes.strip_prefix(b"exec:") {
+        return match command {
+            b"" => Err("exec: names no command; say exec:'test -e /ready'".into()),
+            command => Ok((Readiness::Command, Some(OsStr::from_bytes(command).to_owned()))),
+        };
+    }
+    if let Some(fd) = bytes.strip_prefix(b"fd:") {
+        let fd = descriptor(&String::from_utf8_lossy(fd))?;
+        return match fd {
+            0..=2 => Err(format!("descriptor {fd} is stdin, stdout or stderr; say one above 2, as fd:3")),
+            fd => Ok((Readiness::Descriptor(fd), None)),
+        };
+    }
+    Err(format!("{:?} is none of notify, fd:N, exec:CMD", text.display().to_string()))
 }
 
 /// A user and the groups to run as, in numbers.
@@ -300,6 +344,29 @@ pub const CAPABILITIES: [&str; 41] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_of_restarts_are_read() {
+        assert_eq!(restart("no"), Ok(Restart::No));
+        assert_eq!(restart("on-failure"), Ok(Restart::OnFailure { most: None }));
+        assert_eq!(restart("on-failure:0"), Ok(Restart::OnFailure { most: Some(0) }));
+        assert_eq!(restart("always"), Ok(Restart::Always));
+        assert_eq!(restart("unless-stopped"), Ok(Restart::UnlessStopped));
+        for wrong in ["", "yes", "on-failure:", "on-failure:-1", "on-failure:4294967296", "always:3"] {
+            assert!(restart(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_readiness_are_read() {
+        let read = |text: &str| readiness(OsStr::new(text));
+        assert_eq!(read("notify"), Ok((Readiness::Notify, None)));
+        assert_eq!(read("fd:3"), Ok((Readiness::Descriptor(3), None)));
+        assert_eq!(read("exec:a b:c"), Ok((Readiness::Command, Some("a b:c".into()))));
+        for wrong in ["", "fd", "fd:", "fd:2", "fd:x", "exec:", "exec", "notified"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn ids_and_descriptors_out_of_range_and_in_other_forms_are_refused() {

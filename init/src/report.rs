@@ -8,11 +8,11 @@ use std::os::unix::net::UnixStream;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, recv, sendmsg};
 use nix::unistd::{Pid, getgid, getuid};
 
 use crate::error::Error;
-use crate::handoff::{HEADER, Join, Plan, Report, body_length};
+use crate::handoff::{HEADER, Happening, Join, Plan, Report, body_length};
 use crate::sys;
 
 /// So much of a socket's buffer (some 200 KB, socket(7), wmem_default) may be full of what can be dropped.
@@ -35,7 +35,7 @@ impl Channel {
     /// # Errors
     /// [`Error::LauncherGone`], [`Error::Channel`], [`Error::Plan`]
     pub fn receive_plan(&self) -> Result<Plan, Error> {
-        Plan::decode(&self.receive()?).map_err(Error::Plan)
+        Plan::decode(&self.receive_frame()?).map_err(Error::Plan)
     }
 
     /// The same for a process that joins a sandbox.
@@ -43,11 +43,11 @@ impl Channel {
     /// # Errors
     /// As [`Self::receive_plan`].
     pub fn receive_join(&self) -> Result<Join, Error> {
-        Join::decode(&self.receive()?).map_err(Error::Plan)
+        Join::decode(&self.receive_frame()?).map_err(Error::Plan)
     }
 
     /// The body of the next frame.
-    fn receive(&self) -> Result<Vec<u8>, Error> {
+    fn receive_frame(&self) -> Result<Vec<u8>, Error> {
         let mut header = [0; HEADER];
         self.read_exact(&mut header)?;
         let mut body = vec![0; body_length(header).map_err(Error::Plan)?];
@@ -82,6 +82,52 @@ impl Channel {
         self.send_frame(report, &[], MsgFlags::MSG_DONTWAIT)
     }
 
+    /// Sends a report of the workload's life if there is room for it now, with its pid in the launcher's terms where it has
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Self::send_if_room`].
+    pub(crate) fn tell(&self, report: &Report) -> Result<(), Errno> {
+        let pid = match report {
+            Report::Started { pid, .. } | Report::Happened(Happening::MainPid(pid)) => *pid,
+            _ => return self.send_if_room(report),
+        };
+        if sys::unread_bytes(self.stream.as_fd())? > LEAVES_ROOM {
+            return Err(Errno::EAGAIN);
+        }
+        match self.send_with_pid(report, pid, MsgFlags::MSG_DONTWAIT) {
+            // It has ended and been reaped meanwhile; its end is told of next.
+            Err(Errno::ESRCH) => self.send_frame(report, &[], MsgFlags::MSG_DONTWAIT),
+            sent => sent,
+        }
+    }
+
+    /// Appends to `bytes` what the launcher has said, as far as it has come.
+    ///
+    /// # Errors
+    /// EAGAIN: nothing. EPIPE: it is gone.
+    pub(crate) fn receive(&self, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+        let mut buffer = [0; 256];
+        match recv(self.stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)? {
+            0 => Err(Errno::EPIPE),
+            length => {
+                bytes.extend_from_slice(&buffer[..length]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives up its number, if it is this one.
+    ///
+    /// # Errors
+    /// EMFILE
+    pub(crate) fn away_from(&mut self, number: i32) -> Result<(), Errno> {
+        if self.stream.as_raw_fd() == number {
+            self.stream = sys::duplicate(number)?.into();
+        }
+        Ok(())
+    }
+
     /// Says that the workload runs. Its pid goes as the sender's credentials, which the kernel translates into
     /// the launcher's PID namespace (unix(7), SCM_CREDENTIALS); nobody has to search /proc for it.
     ///
@@ -89,12 +135,13 @@ impl Channel {
     /// As [`Self::send`].
     pub fn send_started(&self, workload: Pid, namespaces: Vec<(String, u64)>) -> Result<(), Errno> {
         let report = Report::Started { pid: workload.as_raw(), namespaces };
-        let credentials = UnixCredentials::from(libc::ucred {
-            pid: workload.as_raw(),
-            uid: getuid().as_raw(),
-            gid: getgid().as_raw(),
-        });
-        self.send_frame(&report, &[ControlMessage::ScmCredentials(&credentials)], MsgFlags::empty())
+        self.send_with_pid(&report, workload.as_raw(), MsgFlags::empty())
+    }
+
+    fn send_with_pid(&self, report: &Report, pid: i32, flags: MsgFlags) -> Result<(), Errno> {
+        let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+        let credentials = UnixCredentials::from(libc::ucred { pid, uid, gid });
+        self.send_frame(report, &[ControlMessage::ScmCredentials(&credentials)], flags)
     }
 
     /// Hands the launcher the master of the sandbox's own terminal.

@@ -3,15 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
 use crate::error::Error;
 use crate::event_loop::Target;
 use crate::exit;
+use crate::handoff::Probes;
 use crate::parse;
 use crate::presets::{Program, Stream};
-use crate::supervisor::{Leftovers, Policy};
+use crate::supervisor::{Health, Leftovers, Policy, Readiness, Restart};
 
 /// The settings; the defaults are those of `launch-init`.
 #[derive(Debug, Clone)]
@@ -22,6 +24,10 @@ pub(crate) struct Settings {
     pub(crate) command: Vec<OsString>,
     /// How it is looked after.
     pub(crate) policy: Policy,
+    /// What is asked to learn how it is.
+    pub(crate) probes: Probes,
+    /// Whether the policy's grace was asked for.
+    pub(crate) has_grace: bool,
     /// Whom signals are forwarded to.
     pub(crate) target: Target,
     /// Whether a signal that would kill the workload is held off.
@@ -86,6 +92,8 @@ pub(crate) enum Placement {
     Session,
     /// Init's own process group.
     Callers,
+    /// A process group of its own, in the background: the terminal's signals are for init.
+    Background,
 }
 
 impl Default for Settings {
@@ -94,6 +102,8 @@ impl Default for Settings {
             name: crate::NAME,
             command: Vec::new(),
             policy: Policy::default(),
+            probes: Probes::default(),
+            has_grace: false,
             target: Target::Group,
             shield: false,
             remap: Vec::new(),
@@ -163,6 +173,22 @@ The end:
   --remap CODE[:TO]      exit with TO (0) instead of CODE
   --pause                no CMD: reap, and exit with 0 on SIGTERM or SIGINT
 
+Runs of CMD:
+  --restart HOW          no, on-failure[:MAX], always or unless-stopped: start
+                         it again when it has ended, after 100ms, twice as
+                         long each time, at most 30s; TERM and INT end it all
+  --stop-signal SIGNAL   what CMD gets when it is asked to stop (TERM)
+  --ready HOW            notify (sd_notify), fd:N (a newline) or exec:CMD says
+                         when it is ready
+  --ready-timeout TIME   end a run that is not ready by then
+  --watchdog TIME        end a run that has not said for so long that it is
+                         alive (sd_notify: WATCHDOG=1)
+  --health-cmd CMD       ask CMD, by /bin/sh, whether it is healthy
+  --health-interval TIME, --health-timeout TIME, --health-retries N
+                         how often (30s), for how long (30s), and how many
+                         failures in a row make it unhealthy (3)
+  --health-restart       start an unhealthy one again
+
 CMD:
   --user UID[:GID]       run it as this user, by number or name
   --chdir DIR            start it in DIR
@@ -195,6 +221,8 @@ const VERSION: &str = concat!("launch-init ", env!("CARGO_PKG_VERSION"), "\n");
 /// [`Error::Usage`]
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, Error> {
     let mut settings = Settings::default();
+    let mut health =
+        Health { interval: HEALTH_TIME, timeout: HEALTH_TIME, retries: HEALTH_RETRIES, restarts: false };
     let mut parser = Parser::from_args(arguments);
     let command = loop {
         let Some(argument) = next(&mut parser)? else { break Vec::new() };
@@ -206,18 +234,20 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, Error> {
             Arg::Long("warn-reaped") => settings.warn_reaped = true,
             Arg::Long("pause") => settings.pause = true,
             Arg::Long("shield") => settings.shield = true,
+            Arg::Long("health-restart") => health.restarts = true,
             Arg::Long("wait-all") => settings.policy.leftovers = Leftovers::WaitFor,
             // Harmless to say, for the command lines of others.
             Arg::Long("subreaper") => {}
             Arg::Long(option) => {
                 let option = option.to_owned();
-                set(&mut settings, &option, &mut parser)?;
+                set(&mut settings, &mut health, &option, &mut parser)?;
             }
             Arg::Value(first) => break std::iter::once(first).chain(rest(&mut parser)?).collect(),
             Arg::Short(option) => return Err(wrong(&format!("-{option}"), "no such option; see --help")),
         }
     };
     settings.command = command;
+    look_after(&mut settings, health)?;
     match (settings.command.is_empty(), settings.pause) {
         (true, false) => Err(wrong("CMD", "no command; see launch-init --help")),
         (false, true) => Err(wrong("--pause", "takes no command")),
@@ -225,9 +255,52 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, Error> {
     }
 }
 
+/// As other engines have them.
+const HEALTH_TIME: Duration = Duration::from_secs(30);
+const HEALTH_RETRIES: u32 = 3;
+/// An engine kills after ten seconds, mostly; to be done before that, its status is told.
+const SERVICE_GRACE: Duration = Duration::from_secs(5);
+
+/// What the options about the runs come to together.
+fn look_after(settings: &mut Settings, health: Health) -> Result<(), Error> {
+    let changes = |health: &Health| {
+        *health
+            != Health {
+                interval: HEALTH_TIME,
+                timeout: HEALTH_TIME,
+                retries: HEALTH_RETRIES,
+                restarts: false,
+            }
+    };
+    if settings.probes.health.is_none() && changes(&health) {
+        return Err(wrong("--health-cmd", "is missing: another option needs it"));
+    }
+    if let Readiness::Descriptor(number) = settings.policy.readiness
+        && settings.keep.as_ref().is_some_and(|keep| keep.contains(&number))
+    {
+        return Err(wrong("--ready", &format!("descriptor {number} is one of --keep-fd, too")));
+    }
+    let policy = &mut settings.policy;
+    policy.health = settings.probes.health.is_some().then_some(health);
+    policy.term_stops = policy.restart != Restart::No;
+    policy.tells = policy.may_run_again() || policy.needs_runs() || policy.ready_timeout.is_some();
+    if policy.term_stops && !settings.has_grace {
+        policy.grace = SERVICE_GRACE;
+    }
+    if policy.stop_signal != libc::SIGTERM && !policy.term_stops {
+        // It ends as any other signal would end it.
+        policy.rewrites.set(libc::SIGTERM, policy.stop_signal);
+    }
+    if policy.may_run_again() && settings.placement == Placement::ByTerminal {
+        // A Ctrl-C has to come to init, which starts it again else.
+        settings.placement = Placement::Background;
+    }
+    Ok(())
+}
+
 /// An option with a value.
-fn set(settings: &mut Settings, option: &str, parser: &mut Parser) -> Result<(), Error> {
-    const TAKE_VALUES: [&str; 12] = [
+fn set(settings: &mut Settings, health: &mut Health, option: &str, parser: &mut Parser) -> Result<(), Error> {
+    const TAKE_VALUES: [&str; 21] = [
         "signal-to",
         "rewrite",
         "forward-delay",
@@ -240,6 +313,15 @@ fn set(settings: &mut Settings, option: &str, parser: &mut Parser) -> Result<(),
         "env",
         "pdeathsig",
         "keep-fd",
+        "restart",
+        "stop-signal",
+        "ready",
+        "ready-timeout",
+        "watchdog",
+        "health-cmd",
+        "health-interval",
+        "health-timeout",
+        "health-retries",
     ];
     let shown = format!("--{option}");
     if !TAKE_VALUES.contains(&option) {
@@ -259,7 +341,25 @@ fn set(settings: &mut Settings, option: &str, parser: &mut Parser) -> Result<(),
         "forward-delay" => {
             text_of().and_then(parse::duration).map(|time| settings.policy.forward_delay = time)
         }
-        "grace" => text_of().and_then(parse::duration).map(|time| settings.policy.grace = time),
+        "grace" => text_of().and_then(parse::duration).map(|time| {
+            settings.policy.grace = time;
+            settings.has_grace = true;
+        }),
+        "restart" => text_of().and_then(parse::restart).map(|how| settings.policy.restart = how),
+        "stop-signal" => text_of().and_then(parse::signal).map(|signal| settings.policy.stop_signal = signal),
+        "ready" => parse::readiness(&value)
+            .map(|(how, command)| (settings.policy.readiness, settings.probes.ready) = (how, command)),
+        "ready-timeout" => {
+            text_of().and_then(some_time).map(|time| settings.policy.ready_timeout = Some(time))
+        }
+        "watchdog" => text_of().and_then(some_time).map(|time| settings.policy.watchdog = Some(time)),
+        "health-cmd" => {
+            settings.probes.health = Some(value.clone());
+            Ok(())
+        }
+        "health-interval" => text_of().and_then(some_time).map(|time| health.interval = time),
+        "health-timeout" => text_of().and_then(some_time).map(|time| health.timeout = time),
+        "health-retries" => text_of().and_then(retries).map(|count| health.retries = count),
         "kill-after" => {
             text_of().and_then(parse::duration).map(|time| settings.policy.kill_after = Some(time))
         }
@@ -294,6 +394,19 @@ fn target(text: &str) -> Result<Target, String> {
         "all" => Ok(Target::All),
         _ => Err(format!("{text:?} is none of main, group, all")),
     }
+}
+
+/// A duration that is more than nothing.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse::duration(text)? {
+        Duration::ZERO => Err("must be more than nothing".into()),
+        time => Ok(time),
+    }
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    let number = parse::number(text).and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| *number > 0).ok_or_else(|| format!("{text:?} is no number from 1 on"))
 }
 
 /// `FROM:TO`, or `FROM:` for none.

@@ -159,6 +159,10 @@ pub(crate) struct Extra<'a> {
     pub(crate) parent: Option<BorrowedFd<'a>>,
     /// What is closed in the new process before anything else: others are inside already, who may be able to look.
     pub(crate) close: &'a [RawFd],
+    /// What the workload gets under this number above 2, by which it says that it is ready.
+    pub(crate) ready: Option<(BorrowedFd<'a>, i32)>,
+    /// What it gets as stdin, stdout and stderr instead of those of init.
+    pub(crate) stdio: Option<BorrowedFd<'a>>,
 }
 
 impl Extra<'_> {
@@ -238,10 +242,21 @@ fn become_workload(
         (Group::Own { foreground }, _) => lead_group(foreground).map_err(failed("process group"))?,
         (Group::Callers, _) => {}
     }
+    if let Some(stdio) = extra.stdio {
+        dup2_stdin(stdio)
+            .and_then(|()| dup2_stdout(stdio))
+            .and_then(|()| dup2_stderr(stdio))
+            .map_err(failed("descriptors"))?;
+    }
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
     sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
     if let Descriptors::Only(keep) = &workload.descriptors {
         keep_only(keep).map_err(failed("descriptors"))?;
+    }
+    if let Some((ready, number)) = extra.ready {
+        sys::place(ready, number)
+            .and_then(|()| sys::keep_on_exec(number))
+            .map_err(failed("descriptor of --ready"))?;
     }
     privileges.fall(extra.terminal)?;
     if let Some(signal) = workload.parent_death_signal {

@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
@@ -13,15 +14,15 @@ use nix::unistd::{Pid, getpid, getsid};
 use crate::error::Error;
 use crate::event_loop::{Above, End, EventLoop, Running, Target};
 use crate::exit::Outcome;
-use crate::handoff::{Account, Descriptors, Group, Name, SignalState, Step, Workload};
+use crate::handoff::{Account, Descriptors, Group, Happening, Name, SignalState, Step, Why, Workload};
 use crate::parse;
 use crate::presets::{self, Call, Moment, Program, Stream, Tell, Voice};
+use crate::runs::{self, Begun, Runs, With};
 use crate::settings::{self, Placement, Request, Settings};
 use crate::signals::SignalQueue;
-use crate::spawn::Extra;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Readiness, Supervisor};
 use crate::terminal::Terminal;
-use crate::{accounts, exit, prepare_signals, setup, signals, spawn, sys};
+use crate::{accounts, exit, prepare_signals, setup, signals, sys};
 
 /// The whole program; returns its exit code.
 pub(crate) fn main(program: Option<Program>, name: &OsStr, arguments: Vec<OsString>) -> u8 {
@@ -95,6 +96,10 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
         }
     };
     let tell = voice.is_some().then_some(Tell(&speak));
+    if let Readiness::Descriptor(number) = settings.policy.readiness {
+        // Before anything is opened that could get the number.
+        runs::reserve(number)?;
+    }
     start_log(&settings);
     settings.opening.iter().for_each(|line| speak(Moment::Opening(line)));
     if let Some(signal) = settings.own_death_signal {
@@ -109,24 +114,36 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
         Placement::ByTerminal => Terminal::of_caller(),
         Placement::OwnGroup => Terminal::of_caller().for_a_group_of_its_own(),
         Placement::Callers => Terminal::of_caller().for_the_callers_group(),
+        Placement::Background => Terminal::of_caller().for_the_background(),
         Placement::Session => Terminal::for_a_session(),
     };
     let is_leader = settings.placement == Placement::Session && give_up_terminal(&speak);
     let state = prepare_callers_signals(&settings, state)?;
     let signals = prepare_signals()?;
-    let workload =
-        if settings.pause { None } else { Some(start(&settings, state, &signals, terminal.group(), tell)?) };
-    let own =
-        [Some(signals.as_fd()), terminal.as_fd(), workload.as_ref().map(|workload| workload.pidfd.as_fd())];
-    let own = own.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
-    let_go(own, &settings);
+    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
+    let runs = match settings.pause {
+        true => None,
+        false => Some(of_settings(&settings, state, &signals, terminal.group(), tell, null.as_fd())?),
+    };
+    let workload = runs.as_ref().map(|runs| begin(runs, &settings, terminal.group())).transpose()?;
+    let runs = runs.filter(|_| settings.policy.needs_runs());
+    // What further runs get, init keeps.
+    if !settings.policy.may_run_again() {
+        let own = [
+            Some(signals.as_fd()),
+            Some(null.as_fd()),
+            terminal.as_fd(),
+            workload.as_ref().map(|workload| workload.pidfd.as_fd()),
+            workload.as_ref().and_then(|workload| workload.ready.as_ref()).map(AsFd::as_fd),
+            runs.as_ref().and_then(Runs::notify).map(AsFd::as_fd),
+        ];
+        let_go(own.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect(), &settings);
+    }
     // The kernel tells the group of a session's leader that gives its terminal up.
     let ignored_once = if is_leader { 1 << (libc::SIGHUP - 1) | 1 << (libc::SIGCONT - 1) } else { 0 };
-    let outcome = look_after(&settings, &signals, terminal, workload, ignored_once, tell);
+    let outcome = look_after(&settings, &signals, terminal, workload, runs.as_ref(), ignored_once, tell);
     if let (Outcome::Killed(signal), false) = (outcome, settings.quiet) {
-        let command =
-            settings.command.first().map(|command| command.display().to_string()).unwrap_or_default();
-        say(&format!("{command}: killed by {}", signals::name(signal)));
+        say(&format!("{}: killed by {}", command(&settings), signals::name(signal)));
     }
     let code = outcome.code();
     Ok(settings.remap.iter().rev().find(|(from, _)| *from == code).map_or(code, |(_, to)| *to))
@@ -137,6 +154,7 @@ fn look_after(
     signals: &SignalQueue,
     terminal: Terminal,
     workload: Option<Running>,
+    runs: Option<&Runs<'_>>,
     ignored_once: u64,
     tell: Option<Tell<'_>>,
 ) -> Outcome {
@@ -148,7 +166,26 @@ fn look_after(
     let above = Above::Terminal(terminal);
     let is_own_message = settings.warn_reaped && settings.program.is_none();
     let name_orphans = is_own_message.then_some(name_orphan as fn(Pid, &str, i32));
-    match (EventLoop { supervisor, signals, above, workload, name_orphans, has_guests: false, tell }).run() {
+    let command = command(settings);
+    let listener = |happening: &Happening| {
+        if let (Some(line), false) = (in_words(happening), settings.quiet) {
+            say(&format!("{command}: {line}"));
+        }
+    };
+    let event_loop = EventLoop {
+        supervisor,
+        signals,
+        above,
+        workload,
+        name_orphans,
+        has_guests: false,
+        tell,
+        runs,
+        listener: Some(&listener),
+        unread: VecDeque::new(),
+        orders: Vec::new(),
+    };
+    match event_loop.run() {
         End::Workload(outcome) => outcome,
         // There is no launcher to be abandoned by.
         End::Abandoned => Outcome::Exited(exit::FAILED),
@@ -202,13 +239,14 @@ fn prepare_callers_signals(settings: &Settings, state: SignalState) -> Result<Si
     Ok(SignalState::default())
 }
 
-fn start(
+fn of_settings<'a>(
     settings: &Settings,
     signals: SignalState,
-    queue: &SignalQueue,
+    queue: &'a SignalQueue,
     group: Group,
-    tell: Option<Tell<'_>>,
-) -> Result<Running, Error> {
+    tell: Option<Tell<'a>>,
+    null: BorrowedFd<'a>,
+) -> Result<Runs<'a>, Error> {
     let user = settings.user.as_deref().map(user).transpose()?;
     if let Some(directory) = &settings.directory {
         setup::carry_out(&[Step::ChangeDirectory(directory.clone())], None)?;
@@ -229,19 +267,46 @@ fn start(
         niceness: None,
         umask: None,
     };
-    let extra = Extra {
+    let with = With {
         tell,
         exec_failure: settings.exec_failure,
         listen_pid: settings.listen_pid,
-        ..Extra::default()
+        null: Some(null),
+        ..With::default()
     };
-    let (pid, pidfd) = spawn::spawn(&workload, queue, None, &extra)?;
+    Runs::new(workload, settings.probes.clone(), &settings.policy, queue, with)
+}
+
+fn begin(runs: &Runs<'_>, settings: &Settings, group: Group) -> Result<Running, Error> {
+    let Begun { pid, pidfd, ready } = runs.begin()?;
     // In a group that it shares with our caller, only the workload itself is meant.
     let target = match (settings.target, group) {
         (Target::Group, Group::Callers) => Target::Main,
         (target, _) => target,
     };
-    Ok(Running { pid, pidfd, target, shield: settings.shield })
+    Ok(Running { pid, pidfd, ready, is_named: false, target, shield: settings.shield })
+}
+
+/// CMD, for messages.
+fn command(settings: &Settings) -> String {
+    settings.command.first().map(|command| command.display().to_string()).unwrap_or_default()
+}
+
+/// What is said of the workload's life, if anything.
+fn in_words(happening: &Happening) -> Option<String> {
+    Some(match happening {
+        Happening::RunEnded { outcome, again: true, .. } => {
+            format!("{}; it is started again", how(*outcome)?)
+        }
+        Happening::NotStarted(failure) => {
+            format!("could not be started again: {}: {}", failure.step, failure.reason())
+        }
+        Happening::Ending(Why::NotReady) => "was not ready in time, and is ended".into(),
+        Happening::Ending(Why::Watchdog) => "has not said in time that it is alive, and is ended".into(),
+        Happening::Ending(Why::Unhealthy) => "is unhealthy, and is ended".into(),
+        Happening::Unhealthy { failures } => format!("{failures} health checks in a row have failed"),
+        _ => return None,
+    })
 }
 
 /// Looked up at once: a user that isn't there is a wrong command line. No supplementary group stays.
@@ -295,12 +360,17 @@ fn let_go(mut own: Vec<i32>, settings: &Settings) {
 }
 
 fn name_orphan(pid: Pid, command: &str, status: i32) {
-    let how = match Outcome::from_wait_status(status) {
-        Some(Outcome::Exited(code)) => format!("exited with {code}"),
-        Some(Outcome::Killed(signal)) => format!("was killed by {}", signals::name(signal)),
-        _ => return,
-    };
-    say(&format!("reaped orphan {pid} ({command}), which {how}"));
+    if let Some(how) = Outcome::from_wait_status(status).and_then(how) {
+        say(&format!("reaped orphan {pid} ({command}), which {how}"));
+    }
+}
+
+fn how(outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Exited(code) => Some(format!("exited with {code}")),
+        Outcome::Killed(signal) => Some(format!("was killed by {}", signals::name(signal))),
+        Outcome::TimedOut => None,
+    }
 }
 
 /// On stderr, with -v. No variable asks for it: an image's environment is the workload's.

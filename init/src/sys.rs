@@ -718,6 +718,19 @@ pub fn mount_and_inode(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     Ok((found.stx_mnt_id, found.stx_ino))
 }
 
+/// Makes descriptor `at` another one for what `fd` is, close-on-exec. Whatever it was before is closed, so the number has
+/// to be one that nobody in this process owns: one that is reserved for the workload. See dup3(2).
+///
+/// # Errors
+/// EBADF: `at` is above the limit of open files.
+pub fn place(fd: BorrowedFd<'_>, at: RawFd) -> Result<(), Errno> {
+    if fd.as_raw_fd() == at {
+        return Ok(());
+    }
+    // SAFETY: takes numbers; by the contract above no owner of `at` is left with another file than its own.
+    Errno::result(unsafe { libc::dup3(fd.as_raw_fd(), at, libc::O_CLOEXEC) }).map(drop)
+}
+
 /// A new descriptor above 2 for what descriptor `fd` stands for; close-on-exec. See fcntl(2), F_DUPFD_CLOEXEC.
 ///
 /// # Errors

@@ -67,6 +67,11 @@ impl Terminal {
         Self { group: Group::Session, ..Self::of_caller() }
     }
 
+    /// No terminal: that of a launcher in a session of its own, whose workload has a group of its own.
+    pub fn none() -> Self {
+        Self { terminal: None, group: Group::Own { foreground: false } }
+    }
+
     /// The same, but the workload shall be in a group of its own in any case: in the foreground if stdin is the
     /// terminal and its foreground is ours.
     pub(crate) fn for_a_group_of_its_own(self) -> Self {
@@ -78,6 +83,12 @@ impl Terminal {
     /// The same, but the workload shall be in the group that it finds itself in.
     pub(crate) fn for_the_callers_group(self) -> Self {
         Self { group: Group::Callers, ..self }
+    }
+
+    /// The same, but the workload shall be in a group of its own in the background, so that the terminal's signals come to
+    /// us, who know what they mean for one that is started again and again.
+    pub fn for_the_background(self) -> Self {
+        Self { group: Group::Own { foreground: false }, ..self }
     }
 
     /// None: the workload shall have a session of its own, and the terminal in it.

@@ -16,41 +16,25 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::control::Join;
+use crate::cli::sandboxes::Exec;
 use crate::error::Error;
 use crate::sandbox::{Sandbox, channel};
 use crate::status::StatusLines;
 use crate::watch;
 
-/// What is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exec {
-    /// CMD and its arguments.
-    pub command: Vec<OsString>,
-    /// Set in the environment.
-    pub environment: Vec<(OsString, OsString)>,
-    /// Where it starts; none: where the workload did.
-    pub directory: Option<OsString>,
-    /// As `--user` takes it.
-    pub user: Option<String>,
-    /// Whether it gets a terminal of the sandbox's.
-    pub tty: bool,
-}
-
-impl Exec {
-    /// In the form for the monitor. `terminal` is the caller's TERM: whoever gets the sandbox's terminal sees what is shown
-    /// by the caller's.
-    pub fn request(&self, terminal: Option<OsString>) -> Join {
-        let bytes = |text: &OsString| text.as_bytes().to_vec();
-        let terminal = terminal.filter(|_| self.tty).map(|value| (b"TERM".to_vec(), bytes(&value)));
-        let set = self.environment.iter().map(|(key, value)| (bytes(key), bytes(value)));
-        Join {
-            command: self.command.iter().map(bytes).collect(),
-            environment: terminal.into_iter().chain(set).collect(),
-            directory: self.directory.as_ref().map(bytes),
-            user: self.user.clone(),
-            tty: self.tty,
-            log_level: log::max_level() as u8,
-        }
+/// What is asked for, in the form for the monitor. `terminal` is the caller's TERM: what the sandbox's terminal shows is shown
+/// by the caller's.
+pub fn request(options: &Exec, terminal: Option<OsString>) -> Join {
+    let bytes = |text: &OsString| text.as_bytes().to_vec();
+    let terminal = terminal.filter(|_| options.tty).map(|value| (b"TERM".to_vec(), bytes(&value)));
+    let set = options.env.iter().map(|(key, value)| (bytes(key), bytes(value)));
+    Join {
+        command: options.command.iter().map(bytes).collect(),
+        environment: terminal.into_iter().chain(set).collect(),
+        directory: options.chdir.as_ref().map(bytes),
+        user: options.user.clone(),
+        tty: options.tty,
+        log_level: log::max_level() as u8,
     }
 }
 
@@ -117,17 +101,28 @@ fn let_go(tty: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::named::name::Name;
 
     #[test]
     fn the_terminal_is_named_where_there_is_one_and_the_caller_has_the_last_word() {
-        let exec = Exec { environment: vec![("A".into(), "1".into())], ..Exec::default() };
-        let names = |exec: &Exec, terminal: Option<&str>| {
-            let variables = exec.request(terminal.map(Into::into)).environment;
-            variables.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect::<Vec<_>>()
+        let options = |tty| Exec {
+            tty,
+            env: vec![("TERM".into(), "1".into())],
+            chdir: None,
+            user: None,
+            name: Name::read("a".as_ref()).expect("a name"),
+            command: vec!["true".into()],
         };
-        assert_eq!(names(&exec, Some("xterm")), ["A"]);
-        let exec = Exec { tty: true, ..exec };
-        assert_eq!(names(&exec, Some("xterm")), ["TERM", "A"]);
-        assert_eq!(names(&exec, None), ["A"]);
+        let values = |tty, terminal: Option<&str>| {
+            let variables = request(&options(tty), terminal.map(Into::into)).environment;
+            variables
+                .into_iter()
+                .map(|(_, value)| String::from_utf8_lossy(&value).into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(values(false, Some("xterm")), ["1"]);
+        // The last one of a name counts.
+        assert_eq!(values(true, Some("xterm")), ["xterm", "1"]);
+        assert_eq!(values(true, None), ["1"]);
     }
 }

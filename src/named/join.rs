@@ -33,6 +33,7 @@ pub struct JoinContext {
     name: OsString,
     namespaces: u64,
     time_namespace: bool,
+    own_root: bool,
     ids: InitIds,
     /// Without its command.
     workload: Workload,
@@ -59,6 +60,7 @@ impl JoinContext {
             name: name.into(),
             namespaces: plan.namespaces,
             time_namespace: steps.contains(&Step::TimeNamespace),
+            own_root: steps.contains(&Step::EnterRoot),
             ids: plan.init_ids,
             workload: Workload { command: Vec::new(), ..workload.clone() },
             directory,
@@ -100,6 +102,7 @@ impl JoinContext {
             init,
             namespaces: self.namespaces,
             time_namespace: self.time_namespace,
+            own_root: self.own_root,
             user: self.ids.user,
             group: self.ids.group,
             leaves_groups: self.ids.leaves_groups,

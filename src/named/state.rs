@@ -95,6 +95,19 @@ impl Phase {
     pub fn is_over(self) -> bool {
         matches!(self, Self::Exited | Self::Failed)
     }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Reloading => "reloading",
+            Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
+            Self::Exited => "exited",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What health checks say.
@@ -107,6 +120,17 @@ pub enum Health {
     Healthy,
     /// Too many in a row have failed.
     Unhealthy,
+}
+
+impl Health {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// How a run ended; the names are those of `--status-fd`.

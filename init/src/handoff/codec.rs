@@ -147,6 +147,7 @@ impl Plan {
             w.u32(health.retries);
             w.bool(health.restarts);
         });
+        w.bool(self.policy.tells);
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
@@ -220,6 +221,7 @@ impl Plan {
                         restarts: r.bool()?,
                     })
                 })?,
+                tells: r.bool()?,
             },
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
@@ -242,6 +244,7 @@ impl Join {
         w.i32(self.init);
         w.u64(self.namespaces);
         w.bool(self.time_namespace);
+        w.bool(self.own_root);
         w.option(self.user, Writer::u32);
         w.option(self.group, Writer::u32);
         w.bool(self.leaves_groups);
@@ -260,6 +263,7 @@ impl Join {
             init: r.i32()?,
             namespaces: r.u64()?,
             time_namespace: r.bool()?,
+            own_root: r.bool()?,
             user: r.option(Reader::u32)?,
             group: r.option(Reader::u32)?,
             leaves_groups: r.bool()?,
@@ -1033,6 +1037,7 @@ mod tests {
                     retries: 3,
                     restarts: true,
                 }),
+                tells: true,
             },
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,

@@ -59,6 +59,8 @@ pub struct Join {
     pub namespaces: u64,
     /// Whether PID 1's children are in a time namespace of their own.
     pub time_namespace: bool,
+    /// Whether the sandbox has a root of its own.
+    pub own_root: bool,
     /// The uid inside that it takes, where the maps leave out the caller's.
     pub user: Option<u32>,
     /// The gid inside, likewise.

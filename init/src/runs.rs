@@ -1,0 +1,184 @@
+//! The runs of the workload, the first one and each that follows, and the probes that ask how it is.
+//!
+//! When one is due is the supervisor's to say.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Pid, pipe2};
+
+use crate::error::Error;
+use crate::handoff::{Descriptors, Group, Probes, Workload};
+use crate::notify::NotifySocket;
+use crate::presets::Tell;
+use crate::signals::SignalQueue;
+use crate::spawn::{self, Extra};
+use crate::supervisor::{Policy, Probe, Readiness};
+use crate::sys;
+
+/// What a probe's command is for.
+const SHELL: &str = "/bin/sh";
+
+/// All that a run takes.
+pub(crate) struct Runs<'a> {
+    workload: Workload,
+    probes: Probes,
+    readiness: Readiness,
+    signals: &'a SignalQueue,
+    /// What is fixed for every run.
+    with: With<'a>,
+    notify: Option<NotifySocket>,
+}
+
+/// What every run is started with, besides the workload.
+#[derive(Default)]
+pub(crate) struct With<'a> {
+    /// The launcher's channel.
+    pub(crate) launcher: Option<BorrowedFd<'a>>,
+    /// The sandbox's own terminal.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// A proc that nobody can have tampered with.
+    pub(crate) proc: Option<BorrowedFd<'a>>,
+    /// /dev/null, opened as long as that was sure to be it.
+    pub(crate) null: Option<BorrowedFd<'a>>,
+    /// See [`Extra`].
+    pub(crate) tell: Option<Tell<'a>>,
+    /// See [`Extra`].
+    pub(crate) exec_failure: Option<fn(i32) -> u8>,
+    /// See [`Extra`].
+    pub(crate) listen_pid: bool,
+}
+
+/// A run that has begun.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The workload's pid.
+    pub(crate) pid: Pid,
+    /// Its pidfd.
+    pub(crate) pidfd: OwnedFd,
+    /// Where it says that it is ready, if by a descriptor of its own; non-blocking.
+    pub(crate) ready: Option<OwnedFd>,
+}
+
+impl<'a> Runs<'a> {
+    /// Makes what the runs have in common.
+    ///
+    /// # Errors
+    /// [`Error::Own`]
+    pub(crate) fn new(
+        mut workload: Workload,
+        probes: Probes,
+        policy: &Policy,
+        signals: &'a SignalQueue,
+        with: With<'a>,
+    ) -> Result<Self, Error> {
+        let notify = match (policy.readiness, policy.watchdog) {
+            (Readiness::Notify, _) | (_, Some(_)) => {
+                let failed = |errno| Error::Own("notify socket", errno);
+                let notify = NotifySocket::new().map_err(failed)?;
+                set(&mut workload.environment, notify.variable().map_err(failed)?);
+                Some(notify)
+            }
+            _ => None,
+        };
+        if let Some(time) = policy.watchdog {
+            set(&mut workload.environment, format!("WATCHDOG_USEC={}", time.as_micros()).into());
+            // Without it, every process of the workload is meant; sd_watchdog_enabled(3).
+            workload.environment.retain(|variable| !variable.as_bytes().starts_with(b"WATCHDOG_PID="));
+        }
+        Ok(Self { workload, probes, readiness: policy.readiness, signals, with, notify })
+    }
+
+    /// CMD, for messages.
+    pub(crate) fn command(&self) -> String {
+        self.workload.command.first().map(|command| command.display().to_string()).unwrap_or_default()
+    }
+
+    /// Where the workload says how it is.
+    pub(crate) fn notify(&self) -> Option<&NotifySocket> {
+        self.notify.as_ref()
+    }
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// As [`spawn::spawn`]; [`Error::Own`]
+    pub(crate) fn begin(&self) -> Result<Begun, Error> {
+        let (ready, told) = match self.readiness {
+            Readiness::Descriptor(number) => {
+                let failed = |errno| Error::Own("pipe", errno);
+                let (ready, told) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+                // Of our end alone: the workload may be surprised by one that is not blocking.
+                fcntl(&ready, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+                (Some(ready), Some((told, number)))
+            }
+            _ => (None, None),
+        };
+        let extra =
+            Extra { ready: told.as_ref().map(|(told, number)| (told.as_fd(), *number)), ..self.extra() };
+        let (pid, pidfd) = spawn::spawn(&self.workload, self.signals, self.with.launcher, &extra)?;
+        Ok(Begun { pid, pidfd, ready })
+    }
+
+    /// Starts a probe, in a process group of its own, and returns its pid, which is also the group's.
+    ///
+    /// # Errors
+    /// As [`spawn::spawn`]
+    pub(crate) fn probe(&self, probe: Probe) -> Result<Pid, Error> {
+        let command = match probe {
+            Probe::Ready => self.probes.ready.clone(),
+            Probe::Health => self.probes.health.clone(),
+        };
+        let workload = Workload {
+            command: [SHELL.into(), "-c".into()].into_iter().chain(command).collect(),
+            group: Group::Own { foreground: false },
+            descriptors: Descriptors::Only(Vec::new()),
+            ..self.workload.clone()
+        };
+        let extra = Extra { terminal: None, stdio: self.with.null, tell: None, ..self.extra() };
+        spawn::spawn(&workload, self.signals, self.with.launcher, &extra).map(|(pid, _)| pid)
+    }
+
+    fn extra(&self) -> Extra<'_> {
+        let With { terminal, proc, tell, exec_failure, listen_pid, .. } = self.with;
+        Extra { terminal, proc, tell, exec_failure, listen_pid, ..Extra::default() }
+    }
+}
+
+/// Keeps everything that is opened from here on away from this number, which the workload gets. It stays open, and is
+/// closed by any exec.
+///
+/// # Errors
+/// [`Error::Own`]
+pub(crate) fn reserve(number: i32) -> Result<(), Error> {
+    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
+    if null.as_raw_fd() == number {
+        // Nobody is its owner: it is the workload's.
+        let _ = null.into_raw_fd();
+        return Ok(());
+    }
+    sys::place(null.as_fd(), number).map_err(|errno| Error::Own("descriptor of --ready", errno))
+}
+
+/// Sets a variable, `KEY=VALUE`.
+fn set(environment: &mut Vec<OsString>, variable: OsString) {
+    let key = variable.as_bytes().split_inclusive(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
+    environment.retain(|other| !other.as_bytes().starts_with(&key));
+    environment.push(variable);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_takes_the_place_of_the_one_of_its_name() {
+        let mut environment: Vec<OsString> = vec!["A=1".into(), "AB=2".into(), "A=3".into()];
+        set(&mut environment, "A=x=y".into());
+        assert_eq!(environment, ["AB=2", "A=x=y"]);
+    }
+}

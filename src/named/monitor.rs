@@ -1,0 +1,349 @@
+//! The launcher as the monitor of a named sandbox: keeps its state, writes down what happens, and does what commands ask
+//! for.
+//!
+//! The state's changes are life.rs's, bytes and connections server.rs's. watch.rs waits and calls.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime};
+
+use launch_init::exit::Outcome;
+use launch_init::handoff::Order;
+use launch_init::signals;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::unistd::{Pid, UnlinkatFlags, getpid, unlinkat};
+use serde_json::json;
+
+use super::control::{Join, Reply, Request};
+use super::events::Events;
+use super::join::{self, JoinContext, Joiner};
+use super::life::{self, Life};
+use super::registry::{CONTROL, Claimed};
+use super::server::{Asked, Server, Source};
+use super::state::{Phase, State};
+use super::usage::usage;
+use crate::error::Error;
+use crate::sandbox::{Event, Sandbox};
+
+/// The state is written at most so often, but for its end.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+/// How long commands have at the end to take what is said to them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The monitor.
+#[derive(Debug)]
+pub struct Monitor {
+    claimed: Claimed,
+    life: Life,
+    events: Events,
+    server: Server,
+    waiting: Vec<(u64, Waits)>,
+    join_context: JoinContext,
+    joiners: Vec<Joiner>,
+    removes: bool,
+    /// What has changed since the state was written is written then.
+    write_at: Option<Instant>,
+    may_write_at: Instant,
+    has_warned: bool,
+    asked_to_stop: bool,
+}
+
+/// What a command waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The end.
+    End,
+    /// That it is ready.
+    Ready,
+    /// That another run is ready than this one.
+    Restart(u64),
+}
+
+impl Monitor {
+    /// Begins to serve the sandbox that has this folder, and `join_context` for those who join it. `removes`: the folder goes
+    /// with it.
+    ///
+    /// # Errors
+    /// [`Error::Sandbox`]: nobody could ever speak with it.
+    pub fn begin(
+        claimed: Claimed,
+        state: State,
+        join_context: JoinContext,
+        removes: bool,
+    ) -> Result<Self, Error> {
+        let failed = |what: &str, errno: Errno| {
+            Error::Sandbox(claimed.name().as_str().into(), format!("{what}: {}", errno.desc()))
+        };
+        let dir = claimed.dir().try_clone_to_owned().map_err(|error| {
+            failed("folder", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))
+        })?;
+        let events = Events::new(&state.name, &state.id, dir);
+        // Before anybody can connect, there is something to read.
+        let first = claimed.write_state(&state);
+        let listener = claimed.bind_control().map_err(|errno| failed(CONTROL, errno))?;
+        let mut monitor = Self {
+            claimed,
+            life: Life::new(state),
+            events,
+            server: Server::new(listener),
+            waiting: Vec::new(),
+            join_context,
+            joiners: Vec::new(),
+            removes,
+            write_at: None,
+            may_write_at: Instant::now(),
+            has_warned: false,
+            asked_to_stop: false,
+        };
+        monitor.wrote(first);
+        let state = &monitor.life.state;
+        let details = json!({ "command": state.command, "labels": state.labels });
+        monitor.events.write("created", details);
+        Ok(monitor)
+    }
+
+    /// How it is.
+    pub fn state(&self) -> &State {
+        &self.life.state
+    }
+
+    /// PID 1 is there.
+    pub fn cloned(&mut self, sandbox: &Sandbox) {
+        self.life.state.init_pid = Some(sandbox.pid().as_raw());
+        self.changed();
+    }
+
+    /// Init said this.
+    pub fn happened(&mut self, event: &Event) {
+        match event {
+            Event::Started(started) => self.life.started(started, &life::now()),
+            Event::Happened(happening) => self.life.happened(happening, SystemTime::now()),
+            Event::MainPid(pid) => self.life.state.pid = Some(*pid),
+            Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
+        }
+        if let Some((name, details)) = life::event(event, &self.life.state) {
+            self.events.write(name, details);
+        }
+        self.changed();
+    }
+
+    /// What to wait for.
+    pub fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        self.server.interests()
+    }
+
+    /// Serves one who is ready.
+    pub fn is_ready(&mut self, source: Source, flags: PollFlags, sandbox: &Sandbox) {
+        self.server.is_ready(source, flags);
+        while let Some(asked) = self.server.next_request() {
+            self.answer(asked, sandbox);
+        }
+        let server = &self.server;
+        self.waiting.retain(|(client, _)| server.has(*client));
+    }
+
+    /// The processes that join: their pids, and what tells that one has ended.
+    pub fn joiners(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>)> {
+        self.joiners.iter().map(|joiner| (joiner.pid(), joiner.pidfd()))
+    }
+
+    /// One of them has ended.
+    pub fn has_ended(&mut self, joiner: Pid) {
+        if let Some(at) = self.joiners.iter().position(|it| it.pid() == joiner) {
+            self.joiners.swap_remove(at).reap();
+        }
+    }
+
+    /// When [`Self::tick`] is wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.server.deadline().into_iter().chain(self.write_at).min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) {
+        self.server.tick(now);
+        if self.write_at.is_some_and(|at| at <= now) {
+            self.write();
+        }
+    }
+
+    /// The folder goes with it.
+    pub fn remove_at_end(&mut self) {
+        self.removes = true;
+    }
+
+    /// Whether a command has asked it to stop.
+    pub fn asked_to_stop(&self) -> bool {
+        self.asked_to_stop
+    }
+
+    /// It has ended: who waits is told, and nobody can ask any more.
+    pub fn end(mut self, outcome: Result<Outcome, &Error>) {
+        self.life.ended(outcome, &life::now());
+        let (name, details) = life::end_event(&self.life.state);
+        self.events.write(name, details);
+        // Before anybody is told.
+        self.write();
+        for (client, waits) in std::mem::take(&mut self.waiting) {
+            let killed = waits == Waits::End && self.life.killed;
+            let state = Box::new(self.life.state.clone());
+            self.server.reply(client, &Reply::Ended { state, killed }, None);
+        }
+        self.server.flush(LAST_WORDS);
+        self.leave();
+    }
+
+    /// The lock goes last.
+    fn leave(self) {
+        let Self { claimed, life, server, removes, .. } = self;
+        let removed = if removes {
+            claimed.remove()
+        } else {
+            // Nobody shall find it and wait.
+            let removed = unlinkat(claimed.dir(), CONTROL, UnlinkatFlags::NoRemoveDir);
+            drop(claimed);
+            removed
+        };
+        drop(server);
+        if let Err(errno) = removed
+            && errno != Errno::ENOENT
+        {
+            log::warn!("{}: its folder: {}", life.state.name, errno.desc());
+        }
+    }
+
+    fn answer(&mut self, asked: Asked, sandbox: &Sandbox) {
+        let Asked { client, request, descriptors } = asked;
+        let reply = match request {
+            Request::State => self.reply_state(),
+            Request::Usage => {
+                let usage = Some(usage(getpid(), &[]));
+                Reply::State { state: Box::new(self.life.state.clone()), usage }
+            }
+            Request::Wait => return self.waiting.push((client, Waits::End)),
+            Request::WaitReady => {
+                self.waiting.push((client, Waits::Ready));
+                return self.tell_waiting();
+            }
+            Request::Signal { signal } => self.signal(signal, sandbox),
+            Request::Stop { grace_ms } => {
+                let grace = grace_ms.map(Duration::from_millis);
+                match sandbox.order(Order::Stop { grace }) {
+                    Ok(()) => {
+                        self.asked_to_stop = true;
+                        self.life.is_stopped();
+                        self.changed();
+                        return self.waiting.push((client, Waits::End));
+                    }
+                    Err(error) => refused(error.reason()),
+                }
+            }
+            Request::Restart { .. } if self.life.state.phase == Phase::Stopping => refused("is stopping"),
+            Request::Restart { grace_ms } => {
+                let grace = grace_ms.map(Duration::from_millis);
+                match sandbox.order(Order::Restart { grace }) {
+                    Ok(()) => return self.waiting.push((client, Waits::Restart(self.life.runs))),
+                    Err(error) => refused(error.reason()),
+                }
+            }
+            Request::Join(request) => match self.join(&request, descriptors, sandbox) {
+                Ok((reply, pidfd)) => return self.server.reply(client, &reply, Some(pidfd)),
+                Err(reason) => refused(reason),
+            },
+        };
+        self.server.reply(client, &reply, None);
+    }
+
+    fn reply_state(&self) -> Reply {
+        Reply::State { state: Box::new(self.life.state.clone()), usage: None }
+    }
+
+    fn signal(&mut self, signal: i32, sandbox: &Sandbox) -> Reply {
+        if !(1..=64).contains(&signal) {
+            return refused("signals go from 1 to 64");
+        }
+        match sandbox.order(Order::Signal { signal }) {
+            Ok(()) => {
+                self.events.write("signal", json!({ "signal": signal, "name": signals::name(signal) }));
+                Reply::Done
+            }
+            Err(error) => refused(error.reason()),
+        }
+    }
+
+    /// The command runs, or does not, between the client and the process that joins: that is all that is known here.
+    fn join(
+        &mut self,
+        request: &Join,
+        descriptors: Vec<OwnedFd>,
+        sandbox: &Sandbox,
+    ) -> Result<(Reply, OwnedFd), String> {
+        match self.life.state.phase {
+            Phase::Starting => return Err("is still starting".into()),
+            Phase::Stopping | Phase::Exited | Phase::Failed => return Err("is stopping".into()),
+            Phase::Running | Phase::Reloading | Phase::Restarting => {}
+        }
+        let (joiner, plan) = join::start(&mut self.join_context, sandbox.pidfd(), request, descriptors)?;
+        let command: Vec<_> = request.command.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        self.events.write("joined", json!({ "pid": joiner.pid().as_raw(), "command": command }));
+        let pidfd = joiner.pidfd().try_clone_to_owned().map_err(|error| format!("pidfd: {error}"));
+        self.joiners.push(joiner);
+        Ok((Reply::Joined { plan }, pidfd?))
+    }
+
+    /// Something may be another than it was.
+    fn changed(&mut self) {
+        if self.write_at.is_none() {
+            self.write_at = Some(self.may_write_at);
+        }
+        if self.may_write_at <= Instant::now() {
+            self.write();
+        }
+        self.tell_waiting();
+    }
+
+    /// Writes the state now, if it is another one than was written.
+    pub fn write_what_changed(&mut self) {
+        if self.write_at.is_some() {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        self.write_at = None;
+        self.may_write_at = Instant::now() + WRITE_EVERY;
+        let written = self.claimed.write_state(&self.life.state);
+        self.wrote(written);
+    }
+
+    /// A disk that is full is no reason to end anything. The next change is written again.
+    fn wrote(&mut self, written: Result<(), Errno>) {
+        if let (Err(errno), false) = (written, self.has_warned) {
+            log::warn!("{}: its state is not written: {}", self.claimed.name(), errno.desc());
+        }
+        self.has_warned = written.is_err();
+    }
+
+    fn tell_waiting(&mut self) {
+        let (is_ready, runs) = (self.life.is_ready(), self.life.runs);
+        let has_come = |waits: &Waits| match waits {
+            Waits::End => false,
+            Waits::Ready => is_ready,
+            Waits::Restart(than) => is_ready && runs > *than,
+        };
+        let (come, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, waits)| has_come(waits));
+        self.waiting = waiting;
+        let come: Vec<_> = come;
+        for (client, _) in come {
+            let reply = self.reply_state();
+            self.server.reply(client, &reply, None);
+        }
+    }
+}
+
+fn refused(reason: impl Into<String>) -> Reply {
+    Reply::Refused { reason: reason.into() }
+}

@@ -1,0 +1,333 @@
+//! The monitor's side of the socket `control`: takes in commands, their requests, and the replies to them, and never waits
+//! for any of them.
+//!
+//! What a request means is monitor.rs's to say.
+
+#![forbid(unsafe_code)]
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use launch_init::sys::{adopt_descriptor, open_null};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt,
+};
+use nix::unistd::geteuid;
+
+use super::control::{LONGEST_LINE, Reply, Request};
+
+/// At most so many commands are connected.
+const MOST_CLIENTS: usize = 64;
+/// At most so much is read from one at a time, so that the others get their turn.
+const CHUNK: usize = 64 << 10;
+/// The most that all of them together may have begun to say.
+const MOST_BYTES: usize = 2 * LONGEST_LINE;
+/// More descriptors come with no request.
+const MOST_DESCRIPTORS: usize = 4;
+/// How long a command may take to say a request, or to take a reply.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long nobody is taken in when that failed for want of something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Those who connect.
+    Listener,
+    /// A command.
+    Client(u64),
+}
+
+/// A request, and what came with it.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub client: u64,
+    /// For what.
+    pub request: Request,
+    /// The descriptors that came with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// The socket and those who are connected.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    clients: Vec<Client>,
+    next: u64,
+    /// Is let go of where no descriptor is free, so that whoever connects then can be sent away.
+    reserve: Option<OwnedFd>,
+    /// Until when nobody is taken in.
+    paused: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Client {
+    number: u64,
+    stream: UnixStream,
+    /// What it has said and has not been read yet.
+    received: Vec<u8>,
+    /// How much of that has no line feed in it.
+    searched: usize,
+    descriptors: Vec<OwnedFd>,
+    /// What it has not taken yet.
+    to_send: Vec<u8>,
+    /// The descriptor that goes with its first byte.
+    to_pass: Option<OwnedFd>,
+    /// Whether it waits for a reply; until then it says nothing more.
+    waits: bool,
+    /// Whether it is let go of when it has taken all.
+    is_last: bool,
+    /// When it has had its time to go on.
+    give_up_at: Option<Instant>,
+}
+
+impl Server {
+    /// Serves those who connect to this socket, which does not block.
+    pub fn new(listener: UnixListener) -> Self {
+        let reserve = open_null().ok();
+        Self { listener, clients: Vec::new(), next: 0, reserve, paused: None }
+    }
+
+    /// What to wait for.
+    pub fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let mut interests = Vec::with_capacity(1 + self.clients.len());
+        if self.paused.is_none() {
+            interests.push((Source::Listener, self.listener.as_fd(), PollFlags::POLLIN));
+        }
+        for client in &self.clients {
+            // Of one who waits, only that it has gone is of interest, which is told in any case.
+            let flags = match (client.to_send.is_empty(), client.waits) {
+                (false, _) => PollFlags::POLLOUT,
+                (true, true) => PollFlags::empty(),
+                (true, false) => PollFlags::POLLIN,
+            };
+            interests.push((Source::Client(client.number), client.stream.as_fd(), flags));
+        }
+        interests
+    }
+
+    /// When [`Self::tick`] is wanted.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.clients.iter().filter_map(|client| client.give_up_at).chain(self.paused).min()
+    }
+
+    /// Lets go of those who have had their time.
+    pub fn tick(&mut self, now: Instant) {
+        self.clients.retain(|client| client.give_up_at.is_none_or(|at| at > now));
+        self.paused.take_if(|until| *until <= now);
+    }
+
+    /// Does what can be done now.
+    pub fn is_ready(&mut self, source: Source, flags: PollFlags) {
+        match source {
+            Source::Listener => self.take_in(),
+            Source::Client(number) => {
+                let budget = MOST_BYTES - self.clients.iter().map(|it| it.received.len()).sum::<usize>();
+                let Some(at) = self.clients.iter().position(|client| client.number == number) else { return };
+                let client = &mut self.clients[at];
+                let goes_on = if client.waits || !client.to_send.is_empty() {
+                    let has_gone = flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+                    client.send() && !has_gone
+                } else {
+                    client.receive(budget)
+                };
+                if !goes_on {
+                    self.clients.swap_remove(at);
+                }
+            }
+        }
+    }
+
+    /// The next request, of whomever. It has to be replied to.
+    pub fn next_request(&mut self) -> Option<Asked> {
+        for client in &mut self.clients {
+            if client.waits || client.is_last || !client.to_send.is_empty() {
+                continue;
+            }
+            match client.next_line().map(|line| serde_json::from_slice::<Request>(&line)) {
+                None => {}
+                Some(Ok(request)) => {
+                    client.waits = true;
+                    let descriptors = std::mem::take(&mut client.descriptors);
+                    return Some(Asked { client: client.number, request, descriptors });
+                }
+                Some(Err(error)) => {
+                    client.is_last = true;
+                    let _ = client.say(&Reply::Refused { reason: format!("no request: {error}") }, None);
+                }
+            }
+        }
+        self.clients.retain(|client| !client.is_last || !client.to_send.is_empty());
+        None
+    }
+
+    /// Replies to a request. One who has gone is replied to in vain.
+    pub fn reply(&mut self, client: u64, reply: &Reply, descriptor: Option<OwnedFd>) {
+        let Some(at) = self.clients.iter().position(|it| it.number == client) else { return };
+        if !self.clients[at].say(reply, descriptor) {
+            self.clients.swap_remove(at);
+        }
+    }
+
+    /// Whether this one is still there.
+    pub fn has(&self, client: u64) -> bool {
+        self.clients.iter().any(|it| it.number == client)
+    }
+
+    /// Waits until all have taken what was said to them, at most so long.
+    pub fn flush(&mut self, patience: Duration) {
+        let end = Instant::now() + patience;
+        loop {
+            self.clients.retain(|client| !client.to_send.is_empty());
+            let left = end.saturating_duration_since(Instant::now());
+            if self.clients.is_empty() || left.is_zero() {
+                return;
+            }
+            let mut polled: Vec<_> = self
+                .clients
+                .iter()
+                .map(|client| PollFd::new(client.stream.as_fd(), PollFlags::POLLOUT))
+                .collect();
+            // Whatever it says, the time is bounded.
+            let _ = poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+            let ready: Vec<_> = polled.iter().map(|it| it.any() == Some(true)).collect();
+            let mut ready = ready.into_iter();
+            self.clients.retain_mut(|client| !ready.next().unwrap_or(false) || client.send());
+        }
+    }
+
+    fn take_in(&mut self) {
+        match self.listener.accept() {
+            Ok((stream, _)) => self.welcome(stream),
+            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => {}
+                Some(Errno::EMFILE | Errno::ENFILE) if self.reserve.take().is_some() => {
+                    // Sent away, which is better than to be left waiting.
+                    drop(self.listener.accept());
+                    self.reserve = open_null().ok();
+                }
+                _ => self.paused = Some(Instant::now() + PAUSE),
+            },
+        }
+        if self.reserve.is_none() {
+            self.reserve = open_null().ok();
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream) {
+        // See unix(7), SO_PEERCRED: who it was when it connected.
+        let is_ours = getsockopt(&stream, sockopt::PeerCredentials)
+            .is_ok_and(|peer| peer.uid() == geteuid().as_raw() || peer.uid() == 0);
+        if !is_ours || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        self.next += 1;
+        let mut client = Client {
+            number: self.next,
+            stream,
+            received: Vec::new(),
+            searched: 0,
+            descriptors: Vec::new(),
+            to_send: Vec::new(),
+            to_pass: None,
+            waits: false,
+            is_last: false,
+            give_up_at: Some(Instant::now() + PATIENCE),
+        };
+        if self.clients.len() >= MOST_CLIENTS {
+            let idle = self.clients.iter().position(|client| !client.waits && client.to_send.is_empty());
+            match idle {
+                Some(at) => drop(self.clients.remove(at)),
+                None => {
+                    let reason = format!("{MOST_CLIENTS} commands wait for it already");
+                    let _ = client.say(&Reply::Refused { reason }, None);
+                    return;
+                }
+            }
+        }
+        self.clients.push(client);
+    }
+}
+
+impl Client {
+    /// Reads what it says; returns whether it goes on.
+    fn receive(&mut self, budget: usize) -> bool {
+        if budget == 0 || self.received.len() > LONGEST_LINE {
+            return false;
+        }
+        let mut buffer = vec![0; CHUNK.min(budget)];
+        let mut control = cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN | Errno::EINTR) => return true,
+            Err(_) => return false,
+        };
+        for part in message.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(descriptors) = part {
+                self.descriptors.extend(descriptors.into_iter().filter_map(|fd| adopt_descriptor(fd).ok()));
+            }
+        }
+        let length = message.bytes;
+        self.received.extend_from_slice(&buffer[..length]);
+        self.give_up_at.get_or_insert_with(|| Instant::now() + PATIENCE);
+        // Who goes on sending descriptors would have all of ours.
+        length > 0 && self.descriptors.len() <= MOST_DESCRIPTORS
+    }
+
+    fn next_line(&mut self) -> Option<Vec<u8>> {
+        let Some(length) = self.received[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.received.len();
+            return None;
+        };
+        let rest = self.received.split_off(self.searched + length + 1);
+        let mut line = std::mem::replace(&mut self.received, rest);
+        line.pop();
+        self.searched = 0;
+        self.give_up_at = None;
+        Some(line)
+    }
+
+    /// Returns whether it goes on.
+    fn say(&mut self, reply: &Reply, descriptor: Option<OwnedFd>) -> bool {
+        self.waits = false;
+        // Nothing of a reply cannot be written.
+        self.to_send = serde_json::to_vec(reply).unwrap_or_default();
+        self.to_send.push(b'\n');
+        self.to_pass = descriptor;
+        self.give_up_at = Some(Instant::now() + PATIENCE);
+        self.send()
+    }
+
+    /// Sends what it takes; returns whether it goes on.
+    fn send(&mut self) -> bool {
+        while !self.to_send.is_empty() {
+            let passed: Vec<RawFd> = self.to_pass.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&passed)];
+            let control = if passed.is_empty() { &[][..] } else { &rights[..] };
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let parts = [IoSlice::new(&self.to_send)];
+            match sendmsg::<()>(self.stream.as_raw_fd(), &parts, control, flags, None) {
+                Ok(length) => {
+                    self.to_send.drain(..length);
+                    self.to_pass = None;
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        if !self.waits {
+            // It may take its time now until it says the next one.
+            self.give_up_at = None;
+        }
+        !self.is_last
+    }
+}
