@@ -17,11 +17,9 @@ use nix::unistd::Pid;
 use support::hostile::Hostile;
 use support::session::Session;
 use support::{
-    Caller, Folder, Running, Talk, callers, code, code_and_stderr, install, marker, processes_with, program, run,
-    stdout_of, text, until,
+    Caller, Folder, Running, Talk, callers, code, code_and_stderr, install, marker, processes_with, program,
+    run, stdout_of, text, until,
 };
-fn program() -> &'static Path {
-    Path::new("/tmp/harness")
 
 /// A named sandbox, whose command says `ready` and what else it has to say first.
 struct Named {
@@ -214,9 +212,11 @@ fn options_change_its_environment_its_directory_and_its_user() {
             (125, "launch: working directory: /no/where: No such file or directory\n".into())
         );
         assert_eq!(shows(&["--user", "0"], "id -u"), "0\n");
-        assert_eq!(
-            code_and_stderr(&mut named.exec_shell(&["--user", "77"], "true")),
-            (125, "launch: workload: user: gid 77 is not mapped in this user namespace\n".into())
+        let (status, refusal) = code_and_stderr(&mut named.exec_shell(&["--user", "77"], "true"));
+        assert_eq!(status, 125);
+        assert!(
+            refusal.starts_with("launch: workload: user: gid 77 is not mapped in this user namespace\n"),
+            "{refusal}"
         );
         let (status, refusal) = code_and_stderr(&mut named.exec_shell(&["--user", "no-such-user"], "true"));
         assert_eq!(status, 125);
@@ -254,13 +254,13 @@ fn its_stdin_stdout_and_stderr_are_the_clients_byte_for_byte() {
         writer.join().expect("no panic").expect("write");
         assert_eq!(output.status.code(), Some(0));
         assert!(output.stdout == bytes && output.stderr == bytes);
-        // Whoever reads its output sees its end with the command's, whatever the command leaves behind.
-        let mut exec = named.exec_shell(&[], "exec >&- 2>&-; kill -STOP $$; exit 3");
-        let mut running = Running::start(exec.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        // Whoever reads its output sees its end when the command closes it.
+        let mut exec = named.exec_shell(&[], "exec >&- 2>&-; read -r line; exit 3");
+        let mut running = Running::start(exec.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let mut nothing = Vec::new();
         running.child().stdout.take().expect("stdout").read_to_end(&mut nothing).expect("end of file");
         assert_eq!(nothing, b"");
-        running.signal(Signal::SIGCONT);
+        drop(running.child().stdin.take());
         assert_eq!(code(running.wait()), 3);
         assert_eq!(named.end(), 0);
     }
@@ -271,11 +271,10 @@ fn it_inherits_no_other_descriptor_of_anybody() {
     each_kind(|caller, options| {
         let list = "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done";
         let named = Named::shell(caller, options, &format!("{list}; {STAY}"));
-        let exec = named.exec_shell(&[], list);
         let mut careless = caller.command("bash");
-        careless.args(["-c", "exec 3< / 5<> /dev/null 77< /etc/passwd; exec \"$@\"", "sh"]);
-        careless.arg(exec.get_program()).args(exec.get_args()).stdin(Stdio::null()).current_dir("/");
-        careless.env("XDG_RUNTIME_DIR", named.runtime.path(""));
+        careless.args(["-c", "exec 3< / 5<> /dev/null 77< /etc/passwd; exec \"$@\"", "bash"]);
+        careless.arg(&named.program).args(["exec", &named.name, "--", "sh", "-c", list]);
+        careless.stdin(Stdio::null()).current_dir("/").env("XDG_RUNTIME_DIR", named.runtime.path(""));
         let seen = stdout_of(&mut careless);
         // The last one is the directory that is listed.
         assert_eq!(seen, "0\n1\n2\n3\n", "{options:?}");
@@ -468,7 +467,10 @@ fn a_shell_with_tty_has_job_control() {
         session.types("\x1a");
         session.shows("Stopped");
         session.types("fg\n");
+        session.shows("exec cat'");
         session.types("again\n");
+        // As the terminal shows it, and as the command does.
+        session.shows("again");
         session.shows("again");
         session.types("\x04");
         session.shows("inside> ");
@@ -617,7 +619,7 @@ fn nobody_inside_looks_into_a_process_that_joins() {
                 said.push(line);
             }
             assert_eq!(said, ["seen some"], "{caller:?} {options:?}");
-            named.end();
+            assert_eq!(code(named.workload.end().1), 0);
         }
     }
 }
