@@ -63,7 +63,8 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
         Group::Own { .. } | Group::Callers => None,
     };
     setup::carry_out(&join.plan.steps, Some(channel.as_fd()))?;
-    let Outside { null, proc, this, .. } = outside;
+    let Outside { null, proc, this, init, root, time } = outside;
+    drop((init, root, time));
     let signals = prepare_signals()?;
     let extra = Extra {
         terminal: terminal.as_ref().map(AsFd::as_fd),
