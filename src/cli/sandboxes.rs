@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use launch_init::parse::{account, duration, signal, variable};
 
+use super::written::{Events, Logs};
 use crate::named::list::Filter;
 use crate::named::name::Name;
 
@@ -36,6 +37,10 @@ pub enum Sandboxes {
     /// Run a command in a sandbox that is running, behind the same walls
     #[command(override_usage = "launch exec [OPTIONS] NAME -- CMD [ARG...]")]
     Exec(Exec),
+    /// Print what the command in a sandbox has written
+    Logs(Logs),
+    /// Print what happens to sandboxes, as JSON lines
+    Events(Events),
 }
 
 /// Which ones.

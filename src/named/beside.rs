@@ -21,7 +21,6 @@ use nix::unistd::Pid;
 
 use super::detach::Launching;
 use super::files::{IdFile, PidFile};
-use super::join::JoinContext;
 use super::life::{self, Identity};
 use super::log_file::LogFile;
 use super::monitor::Monitor;
@@ -107,8 +106,7 @@ impl Beside {
                 monitor: (std::process::id() as i32, own_start()),
             };
             let state = life::first(identity, plan, &life::now());
-            let context = JoinContext::new(name.as_str(), plan);
-            self.monitor = Some(Monitor::begin(claimed, state, context, settings.removes)?);
+            self.monitor = Some(Monitor::begin(claimed, state, settings.removes, plan)?);
         }
         if let Some(path) = log {
             let log = LogFile::open(&path, settings.log_max_size, settings.log_max_files)?;

@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::Order;
+use launch_init::handoff::{Group, Order};
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -25,6 +25,7 @@ use super::server::{Asked, Server, Source};
 use super::state::{Phase, State};
 use super::usage::usage;
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
 /// The state is written at most so often, but for its end.
@@ -43,6 +44,8 @@ pub struct Monitor {
     join_context: JoinContext,
     joiners: Vec<Joiner>,
     removes: bool,
+    /// Whether the workload has one of the sandbox's own.
+    has_terminal: bool,
     /// What has changed since the state was written is written then.
     write_at: Option<Instant>,
     may_write_at: Instant,
@@ -62,23 +65,19 @@ enum Waits {
 }
 
 impl Monitor {
-    /// Begins to serve the sandbox that has this folder, and `join_context` for those who join it. `removes`: the folder goes
+    /// Begins to serve the sandbox that has this folder and for which this plan is carried out. `removes`: the folder goes
     /// with it.
     ///
     /// # Errors
     /// [`Error::Sandbox`]: nobody could ever speak with it.
-    pub fn begin(
-        claimed: Claimed,
-        state: State,
-        join_context: JoinContext,
-        removes: bool,
-    ) -> Result<Self, Error> {
+    pub fn begin(claimed: Claimed, state: State, removes: bool, plan: &Plan) -> Result<Self, Error> {
         let failed = |what: &str, errno: Errno| {
             Error::Sandbox(claimed.name().as_str().into(), format!("{what}: {}", errno.desc()))
         };
         let dir = claimed.dir().try_clone_to_owned().map_err(|error| {
             failed("folder", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))
         })?;
+        let join_context = JoinContext::new(&state.name, plan);
         let events = Events::new(&state.name, &state.id, dir);
         // Before anybody can connect, there is something to read.
         let first = claimed.write_state(&state);
@@ -92,6 +91,7 @@ impl Monitor {
             join_context,
             joiners: Vec::new(),
             removes,
+            has_terminal: plan.init.workload.group == Group::Session,
             write_at: None,
             may_write_at: Instant::now(),
             has_warned: false,
@@ -241,6 +241,9 @@ impl Monitor {
                 }
             }
             Request::Restart { .. } if self.life.state.phase == Phase::Stopping => refused("is stopping"),
+            Request::Restart { .. } if self.has_terminal => {
+                refused("has a terminal of its own, which ends with its run")
+            }
             Request::Restart { grace_ms } => {
                 let grace = grace_ms.map(Duration::from_millis);
                 match sandbox.order(Order::Restart { grace }) {
