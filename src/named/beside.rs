@@ -61,6 +61,8 @@ pub struct Beside {
 pub enum Source {
     /// A part of the monitor.
     Monitor(server::Source),
+    /// A process that joins the sandbox.
+    Joiner(Pid),
     /// An end of what the workload writes.
     Output(output::Side),
 }
@@ -174,6 +176,7 @@ impl Beside {
             interests.extend(
                 monitor.interests().into_iter().map(|(it, fd, flags)| (Source::Monitor(it), fd, flags)),
             );
+            interests.extend(monitor.joiners().map(|(pid, fd)| (Source::Joiner(pid), fd, PollFlags::POLLIN)));
         }
         if let Some(output) = &self.output {
             interests.extend(
@@ -191,6 +194,7 @@ impl Beside {
                     monitor.is_ready(source, flags, sandbox);
                 }
             }
+            Source::Joiner(pid) => self.monitor.iter_mut().for_each(|monitor| monitor.has_ended(pid)),
             Source::Output(side) => self.output.iter_mut().for_each(|output| output.is_ready(side)),
         }
     }
