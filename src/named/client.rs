@@ -500,7 +500,7 @@ impl Peer {
 }
 
 /// Each sandbox takes three.
-fn allow_many_descriptors() {
+pub(super) fn allow_many_descriptors() {
     // Where that fails, those are asked for whom they suffice, and an error tells of the others.
     let _ = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

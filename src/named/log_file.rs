@@ -21,6 +21,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::records::{Batch, LONGEST_RECORD, Lines, Mend, Record, Stream, mend};
 use crate::error::Error;
 
+/// In a sandbox's folder: what its workload writes, if `--log` names no other file.
+pub const OUTPUT: &str = "output.log";
+
 /// How long the end of a line is waited for.
 const LINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a failed write the next one is tried.

@@ -146,6 +146,15 @@ impl Registry {
         self.path.join(FOLDER)
     }
 
+    /// The folder of all of them, made if it is missing: to be told when something changes in it.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeDirectory`]
+    pub fn make_folder(&self) -> Result<OwnedFd, Error> {
+        // Somebody may remove it at once.
+        self.folder(true)?.ok_or_else(|| unfit(&self.path(), Errno::ENOENT.desc().into()))
+    }
+
     /// The names that there are, sorted; whoever looks at one may find that it is gone by now.
     ///
     /// # Errors
