@@ -199,7 +199,7 @@ fn a_full_disk_ends_logging_until_there_is_place_and_never_the_workload() {
         let script = r#"
             dd if=/dev/zero of=/small/filler bs=1k count=40 2>/dev/null
             export XDG_RUNTIME_DIR=/tmp/run; mkdir -m 700 -p $XDG_RUNTIME_DIR
-            "$0" --name full --log /small/log -- sh -c '
+            "$0" --rm --name "$1" --log /small/log -- sh -c '
                 for i in $(seq 1000); do echo "line $i, which is one of those that are too many for it"; done
                 until [ "$(stat -f -c %a /small)" = 0 ]; do sleep 0.01; done
                 rm /small/filler
@@ -209,7 +209,8 @@ fn a_full_disk_ends_logging_until_there_is_place_and_never_the_workload() {
             cat /small/log"#;
         let mut launch =
             caller.launch(["--tmpfs", "/small:size=64K,mode=777", "--keep-id", "--", "sh", "-c", script]);
-        launch.arg(program());
+        // A root inside is root still, and has its folder in the machine's /run.
+        launch.arg(program()).arg(format!("logs-full-{}", std::process::id()));
         let output = run(&mut launch);
         let warning = "launch: warning: log: /small/log: No space left on device; nothing more is logged until there is\n";
         assert_eq!(text(&output.stderr), warning);
