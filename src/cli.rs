@@ -888,6 +888,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_with_named_sandboxes_is_a_request_of_its_own() {
+        let parsed = |line: &str| match parse_words(line) {
+            Ok(Request::Sandboxes(sandboxes)) => sandboxes,
+            other => panic!("{line}: {other:?}"),
+        };
+        let names =
+            |names: &[&str]| names.iter().map(|name| name.parse().expect("a name")).collect::<Vec<Name>>();
+        assert!(matches!(parsed("wait a b"), Sandboxes::Wait(it) if it.names == names(&["a", "b"])));
+        assert!(matches!(parsed("kill a"), Sandboxes::Kill(it) if it.signal == libc::SIGTERM));
+        assert!(matches!(parsed("kill -s int a"), Sandboxes::Kill(it) if it.signal == libc::SIGINT));
+        assert!(matches!(parsed("stop --all"), Sandboxes::Stop(it) if it.all && it.names.is_empty()));
+        assert!(
+            matches!(parsed("stop --grace 1500ms a"), Sandboxes::Stop(it) if it.grace == Some(Duration::from_millis(1500)))
+        );
+        assert!(
+            matches!(parsed("ps --filter state=exited --filter label=a"), Sandboxes::Ps(it) if it.filter.len() == 2)
+        );
+        assert_eq!(options("-- ps").command, ["ps"]);
+        for (line, expected) in [
+            ("stop", "stop: says not which sandbox; say launch stop NAME"),
+            ("wait a b/c", "wait: \"b/c\" has a slash; a name is no path"),
+            ("ps a", "a: is one too many; see launch ps --help"),
+            ("rm --forse a", "--forse: no such option; did you mean --force?"),
+            ("rm --xyz a", "--xyz: no such option; see launch rm --help"),
+            ("stop --all a", "--all: cannot be used together with NAME"),
+            ("kill -s 99 a", "--signal: \"99\" is no signal: say TERM, 15 or RTMIN+1"),
+        ] {
+            assert_eq!(refused(line), format!("command line: {expected}"), "{line}");
+        }
+    }
+
+    #[test]
     fn a_wrong_option_is_named_in_one_line() {
         assert_eq!(refused("--foo -- true"), "command line: --foo: no such option; see launch --help");
         assert_eq!(
