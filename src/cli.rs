@@ -681,7 +681,7 @@ impl Cli {
 
     /// Whether runs of the command may follow each other.
     pub fn restarts(&self) -> bool {
-        !matches!(self.restart, None | Some(Restart::No))
+        self.health_restart || !matches!(self.restart, None | Some(Restart::No))
     }
 
     fn identity(&self) -> Identity {
@@ -921,6 +921,82 @@ mod tests {
             refused("--map-users 0:1 -- x"),
             "command line: --map-users: \"0:1\": say IN:OUT:COUNT, as in 0:100000:65536"
         );
+    }
+
+    #[test]
+    fn a_named_sandbox_is_a_service_and_has_a_longer_grace() {
+        let plain = options("-- x");
+        assert_eq!((plain.is_service, plain.tells, plain.grace), (false, false, GRACE));
+        for line in ["--name a -- x", "--detach -- x", "-d -- x"] {
+            let named = options(line);
+            assert_eq!((named.is_service, named.tells, named.grace), (true, true, LONG_GRACE), "{line}");
+        }
+        assert_eq!(options("--name a --grace 3s -- x").grace, Duration::from_secs(3));
+        assert!(options("--stop-signal QUIT -- x").is_service);
+    }
+
+    #[test]
+    fn runs_that_follow_each_other_are_in_a_group_of_their_own() {
+        let group = |line: &str| match parse_words(line) {
+            Ok(Request::Run(cli)) => cli.options(Group::Callers).group,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(group("--restart no -- x"), Group::Callers);
+        assert_eq!(group("--restart always -- x"), Group::Own { foreground: false });
+    }
+
+    #[test]
+    fn a_long_life_is_read() {
+        let read = options(
+            "--restart on-failure:3 --ready fd:4 --ready-timeout 5s --watchdog 6s --health-cmd h --health-retries 7 -- x",
+        );
+        assert_eq!(read.restart, Restart::OnFailure { most: Some(3) });
+        assert_eq!((read.ready, read.ready_timeout), (Ready::Descriptor(4), Some(Duration::from_secs(5))));
+        let health = HealthCheck {
+            command: "h".into(),
+            interval: HEALTH_TIME,
+            timeout: HEALTH_TIME,
+            retries: 7,
+            restarts: false,
+        };
+        assert_eq!(read.health, Some(health));
+        for (line, reason) in [
+            (
+                "--restart often -- x",
+                "--restart: \"often\" is none of no, on-failure[:MAX], always, unless-stopped",
+            ),
+            ("--ready yes -- x", "--ready: \"yes\" is none of notify, fd:N, exec:CMD"),
+            ("--health-restart -- x", "--health-cmd: is missing: another option needs it"),
+            ("--health-cmd h --health-retries 0 -- x", "--health-retries: \"0\" is no number above 0"),
+            ("--ready-timeout 1s -- x", "--ready: is missing: another option needs it"),
+            ("--log f --tty -- x", "--log: cannot be used together with --tty"),
+        ] {
+            assert_eq!(refused(line), format!("command line: {reason}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_launcher_does_beside_is_read() {
+        let settings = |line: &str| match parse_words(line) {
+            Ok(Request::Run(cli)) => cli.settings(),
+            other => panic!("{line}: {other:?}"),
+        };
+        let read =
+            settings("--name a --rm --label k=v=w --log l --log-max-size 1K --log-max-files 2 -- x").unwrap();
+        assert_eq!(read.name.as_ref().map(Name::as_str), Some("a"));
+        assert!(read.removes && !read.detach && read.log == Some("l".into()));
+        assert_eq!((read.log_max_size, read.log_max_files, &*read.labels["k"]), (1024, 2, "v=w"));
+        for (line, reason) in [
+            ("-d -t -- x", "--detach: nobody is at the terminal of --tty; join it with launch exec --tty"),
+            ("-d --keep-fd 3 -- x", "--detach: nothing of the caller's stays open: leave --keep-fd out"),
+            ("--rm -- x", "--rm: concerns a sandbox with a name: say --name or --detach"),
+            ("--label a=b -- x", "--label: concerns a sandbox with a name: say --name or --detach"),
+            ("--log-max-size 1 -- x", "--log-max-size: says nothing without --log or --detach"),
+            ("--name a --log-max-files 1 -- x", "--log-max-files: says nothing without --log or --detach"),
+            ("--name a/b -- x", "--name: \"a/b\" has a slash; a name is no path"),
+        ] {
+            assert_eq!(settings(line).unwrap_err().to_string(), format!("command line: {reason}"), "{line}");
+        }
     }
 
     #[test]

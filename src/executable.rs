@@ -8,13 +8,20 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use launch_init::sys::{MOUNT_ATTR_RDONLY, clone_tree, mount_setattr};
 use nix::errno::Errno;
-use nix::fcntl::readlink;
-use nix::sys::stat::{FileStat, fstat, stat};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, readlink};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
+
+use crate::sandbox::above_stdio;
+
+/// By its owner, its group and everybody else.
+const EXECUTABLE: u32 = 0o111;
 
 /// A file to be executed in the cloned child.
 #[derive(Debug)]
@@ -50,6 +57,24 @@ impl Executable {
         }
     }
 
+    /// The same for a process that others are inside with before it is executed: an ordinary caller's, which cannot make a
+    /// mount of its own there, is executed from a copy in memory that nobody can change (memfd_create(2), F_SEAL_WRITE).
+    ///
+    /// # Errors
+    /// EACCES: the file cannot be read.
+    pub fn for_joining(file: OwnedFd) -> Result<Self, Errno> {
+        let file = match read_only(clone_tree(Some(file.as_fd()), c"")) {
+            Err(Errno::EPERM) => sealed_copy(file.as_fd())?,
+            file => file?,
+        };
+        Ok(Self { file, path: None })
+    }
+
+    /// Whether its owner may execute it still: a root inside may have said otherwise of a copy in memory.
+    pub(crate) fn is_executable(&self) -> bool {
+        fstat(&self.file).is_ok_and(|status| status.st_mode & EXECUTABLE == EXECUTABLE)
+    }
+
     /// What the child opens, besides what [`Self::protected`] does.
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -64,6 +89,30 @@ impl Executable {
         let mount = read_only(clone_tree(None, path))?;
         if is_same(&fstat(&mount)?, &fstat(&self.file)?) { Ok(Some(mount)) } else { Err(Errno::ESTALE) }
     }
+}
+
+fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let open = |fd: BorrowedFd<'_>| {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    };
+    let mut original = File::from(open(file)?);
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Linux 6.3 wants to be told, and may be set to refuse (vm.memfd_noexec); one before knows of nothing else.
+    let copy = match memfd_create(c"launch", flags | MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
+        Err(Errno::EINVAL) => memfd_create(c"launch", flags)?,
+        copy => copy?,
+    };
+    let mut copy = File::from(copy);
+    std::io::copy(&mut original, &mut copy)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    // For everybody inside, whoever that is.
+    fchmod(&copy, Mode::from_bits_truncate(0o555))?;
+    let seals =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    // What is open for writing is not executed (ETXTBSY).
+    above_stdio(open(copy.as_fd())?)
 }
 
 fn read_only(mount: Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {

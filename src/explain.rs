@@ -12,12 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use launch_init::handoff::{
-    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Instruction, Limit, Name, Overlay, Root,
-    SignalState, Source, Step, Upper, Workload,
+    self, Account, CapabilitySets, Descriptors, FileSystem, Group, Instruction, Limit, Name, Overlay, Probes,
+    Root, SignalState, Source, Step, Upper, Workload,
 };
 use launch_init::parse::{CAPABILITIES, LIMITS};
 use launch_init::signals;
-use launch_init::supervisor::{Leftovers, Policy};
+use launch_init::supervisor::{Health, Leftovers, Policy, Readiness, Restart};
 use serde_json::{Value, json};
 
 use crate::error::printable;
@@ -139,7 +139,7 @@ impl Explained {
 
 fn explain(plan: &Plan) -> Vec<Explained> {
     let Plan { namespaces, maps, init_capabilities, init_ids, kept: layers, warnings: _, init } = plan;
-    let handoff::Plan { log_level, steps, workload, policy, probes: _, report_namespaces } = init;
+    let handoff::Plan { log_level, steps, workload, policy, probes, report_namespaces } = init;
     let mut explained = kept(&workload.descriptors);
     explained.extend(layers.iter().map(kept_layers));
     explained.push(clone(*namespaces, maps.is_some(), init_capabilities));
@@ -149,7 +149,7 @@ fn explain(plan: &Plan) -> Vec<Explained> {
         "handoff",
         "plan",
         "init is told all that follows",
-        json!({ "log_level": log_level, "report_namespaces": report_namespaces }),
+        json!({ "log_level": log_level, "report_namespaces": report_namespaces, "tells": policy.tells }),
     ));
     explained.extend(ids(*init_ids));
     let mut grounds = Grounds::default();
@@ -159,7 +159,7 @@ fn explain(plan: &Plan) -> Vec<Explained> {
         grounds.after(step);
     }
     explained.extend(start(workload));
-    explained.extend(look_after(policy));
+    explained.extend(look_after(policy, probes));
     explained
 }
 
@@ -740,13 +740,33 @@ fn name_of(variable: &OsStr) -> &OsStr {
 }
 
 /// What init does until the end. None of this has an error.
-fn look_after(policy: &Policy) -> Vec<Explained> {
-    let Policy { grace, timeout, kill_after, forward_delay, leftovers, rewrites, .. } = policy;
+fn look_after(policy: &Policy, probes: &Probes) -> Vec<Explained> {
+    let Policy {
+        grace,
+        timeout,
+        kill_after,
+        forward_delay,
+        leftovers,
+        rewrites,
+        stop_signal,
+        term_stops,
+        restart,
+        readiness,
+        ready_timeout,
+        watchdog,
+        health,
+        // Said of the handoff.
+        tells: _,
+    } = policy;
+    let stop = signals::name(*stop_signal);
     let mut steps = Vec::new();
     let mut step = |object: &str, words: String, details: Value| {
         steps.push(Explained::new(By::Init, "look after", object, words, details));
     };
     let mut words = String::from("every one that the launcher gets is forwarded to the workload");
+    if *term_stops {
+        words.push_str("; SIGTERM asks it to stop");
+    }
     let mut changed = Vec::new();
     for (from, to) in rewrites.changed() {
         let name = signals::name(from.into());
@@ -760,6 +780,80 @@ fn look_after(policy: &Policy) -> Vec<Explained> {
         let _ = write!(words, "; SIGTERM after {forward_delay:?}");
     }
     step("signals", words, json!({ "rewrites": changed, "forward_delay_seconds": seconds(*forward_delay) }));
+    if *term_stops || *stop_signal != libc::SIGTERM {
+        step(
+            "stop",
+            format!("the workload is asked to stop by {stop}; {grace:?} later all get SIGKILL"),
+            json!({ "signal": stop, "by_sigterm": term_stops, "grace_seconds": seconds(*grace) }),
+        );
+    }
+    let ready = match readiness {
+        Readiness::Started => None,
+        Readiness::Notify => Some(("notify", "it says READY=1 to its NOTIFY_SOCKET".into())),
+        Readiness::Descriptor(fd) => {
+            Some(("descriptor", format!("it has written a newline to its descriptor {fd}")))
+        }
+        Readiness::Command => Some(("command", "this command succeeds".into())),
+    };
+    if let Some((kind, mut words)) = ready {
+        words.insert_str(0, "the workload is ready when ");
+        if let Some(command) = &probes.ready {
+            let _ = write!(words, ": {}", command.display());
+        }
+        if let Some(timeout) = ready_timeout {
+            let _ = write!(words, "; a run that isn't after {timeout:?} is ended, as a failure");
+        }
+        let descriptor = if let Readiness::Descriptor(fd) = readiness { Some(fd) } else { None };
+        let command = probes.ready.as_deref().map(spelled);
+        step(
+            "ready",
+            words,
+            json!({
+                "by": kind, "descriptor": descriptor, "command": command,
+                "timeout_seconds": ready_timeout.map(seconds),
+            }),
+        );
+    }
+    if let Some(interval) = watchdog {
+        step(
+            "watchdog",
+            format!("a run that doesn't say WATCHDOG=1 for {interval:?} is ended by SIGABRT, as a failure"),
+            json!({ "seconds": seconds(*interval) }),
+        );
+    }
+    if let Some(Health { interval, timeout, retries, restarts }) = health {
+        let command = probes.health.as_deref().unwrap_or_default();
+        let then = if *restarts { "and started again" } else { "and left to run" };
+        step(
+            "health",
+            format!(
+                "{interval:?} after one check the next one, for {timeout:?} at most; after {retries} failures in a row \
+                 it counts as unhealthy, {then}: {}",
+                command.display()
+            ),
+            json!({
+                "command": spelled(command), "interval_seconds": seconds(*interval),
+                "timeout_seconds": seconds(*timeout), "retries": retries, "restarts": restarts,
+            }),
+        );
+    }
+    if *restart != Restart::No {
+        let (kind, when, most) = match restart {
+            Restart::No => ("no", "never", None),
+            Restart::OnFailure { most } => ("on-failure", "after a failure", *most),
+            Restart::Always => ("always", "always", None),
+            Restart::UnlessStopped => ("unless-stopped", "unless a signal sent to it by name ended it", None),
+        };
+        let at_most = most.map_or_else(String::new, |most| format!(", {most} times in a row at most"));
+        step(
+            "restart",
+            format!(
+                "a new run follows {when}{at_most}, once nobody is left of the last one, after 100 ms and twice as \
+                 long each time up to 30 s"
+            ),
+            json!({ "policy": kind, "most": most }),
+        );
+    }
     if let Some(after) = kill_after {
         step(
             "kill",
@@ -770,7 +864,7 @@ fn look_after(policy: &Policy) -> Vec<Explained> {
     if let Some(timeout) = timeout {
         step(
             "timeout",
-            format!("after {timeout:?} all get SIGTERM, and {grace:?} later SIGKILL; launch exits with 124"),
+            format!("after {timeout:?} all get {stop}, and {grace:?} later SIGKILL; launch exits with 124"),
             json!({ "seconds": seconds(*timeout) }),
         );
     }
@@ -946,7 +1040,7 @@ mod tests {
                 steps,
                 workload: workload(),
                 policy,
-                probes: handoff::Probes::default(),
+                probes: Probes::default(),
                 report_namespaces: true,
             },
         }
@@ -1115,6 +1209,58 @@ init, PID 1 inside:
         ];
         for (name, object, expected) in expected {
             assert_eq!(details(&plan, name, object), expected, "{name} {object}");
+        }
+    }
+
+    #[test]
+    fn a_long_life_is_explained() {
+        let mut plan = plan(Vec::new());
+        plan.init.policy = Policy {
+            stop_signal: libc::SIGQUIT,
+            term_stops: true,
+            restart: Restart::OnFailure { most: Some(5) },
+            readiness: Readiness::Command,
+            ready_timeout: Some(Duration::from_secs(9)),
+            watchdog: Some(Duration::from_secs(7)),
+            health: Some(Health {
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(3),
+                retries: 2,
+                restarts: true,
+            }),
+            tells: true,
+            ..plan.init.policy
+        };
+        plan.init.probes = Probes { ready: Some("test -e /r".into()), health: Some("true".into()) };
+        let expected = [
+            ("stop", json!({ "signal": "SIGQUIT", "by_sigterm": true, "grace_seconds": 1.5 })),
+            (
+                "ready",
+                json!({
+                    "by": "command", "descriptor": null, "command": "test -e /r", "timeout_seconds": 9.0,
+                }),
+            ),
+            ("watchdog", json!({ "seconds": 7.0 })),
+            (
+                "health",
+                json!({
+                    "command": "true", "interval_seconds": 30.0, "timeout_seconds": 3.0, "retries": 2,
+                    "restarts": true,
+                }),
+            ),
+            ("restart", json!({ "policy": "on-failure", "most": 5 })),
+        ];
+        for (object, expected) in expected {
+            assert_eq!(details(&plan, "look after", object), expected, "{object}");
+        }
+        assert_eq!(details(&plan, "handoff", "plan")["tells"], true);
+        let words = words(&plan);
+        for line in [
+            "the workload is asked to stop by SIGQUIT; 1.5s later all get SIGKILL",
+            "the workload is ready when this command succeeds: test -e /r; a run that isn't after 9s is ended, as a failure",
+            "a new run follows after a failure, 5 times in a row at most,",
+        ] {
+            assert!(words.contains(line), "{words}");
         }
     }
 

@@ -734,6 +734,9 @@ fn check_long_life(options: &Options) -> Result<(), Error> {
     if options.restart != Restart::No && options.group == Group::Session {
         return wrong("--restart", "the terminal of --tty is one run's: leave one of the two out");
     }
+    if options.health.as_ref().is_some_and(|health| health.restarts) && options.group == Group::Session {
+        return wrong("--health-restart", "the terminal of --tty is one run's: leave one of the two out");
+    }
     if !(1..=64).contains(&options.stop_signal) {
         return wrong("--stop-signal", "signals go from 1 to 64");
     }
@@ -1155,6 +1158,87 @@ mod tests {
 
     fn refused(options: &Options, caller: &Caller) -> String {
         plan(options, caller).unwrap_err().to_string()
+    }
+
+    fn health() -> HealthCheck {
+        let second = Duration::from_secs(1);
+        HealthCheck { command: "true".into(), interval: second, timeout: second, retries: 1, restarts: false }
+    }
+
+    #[test]
+    fn a_long_life_is_init_s_to_look_after() {
+        let minute = Duration::from_secs(60);
+        let options = Options {
+            restart: Restart::Always,
+            ready: Ready::Command("test -e /r".into()),
+            ready_timeout: Some(minute),
+            stop_signal: libc::SIGQUIT,
+            kill_after: Some(minute),
+            health: Some(health()),
+            ..options()
+        };
+        let handoff::Plan { policy, probes, .. } = plan(&options, &caller()).unwrap().init;
+        assert_eq!((policy.restart, policy.readiness), (Restart::Always, Readiness::Command));
+        assert_eq!((policy.ready_timeout, policy.kill_after), (Some(minute), Some(minute)));
+        assert_eq!(policy.health.map(|health| (health.retries, health.restarts)), Some((1, false)));
+        assert_eq!(probes, Probes { ready: Some("test -e /r".into()), health: Some("true".into()) });
+        assert!(policy.term_stops && policy.tells && policy.stop_signal == libc::SIGQUIT);
+    }
+
+    #[test]
+    fn a_plain_launch_forwards_sigterm_and_is_told_nothing() {
+        let policy = |options| plan(&options, &caller()).unwrap().init.policy;
+        assert!(!policy(options()).term_stops && !policy(options()).tells);
+        assert!(policy(Options { is_service: true, ..options() }).term_stops);
+        assert!(policy(Options { tells: true, ..options() }).tells);
+    }
+
+    #[test]
+    fn what_a_service_manager_tells_the_launcher_is_not_for_a_workload_that_has_a_socket_of_its_own() {
+        let names = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+        let caller = Caller { environment: names.map(|name| (name.into(), "1".into())).into(), ..caller() };
+        let environment = |options| plan(&options, &caller).unwrap().init.workload.environment;
+        assert_eq!(environment(options()).len(), 3);
+        assert!(environment(Options { ready: Ready::Notify, ..options() }).is_empty());
+        assert!(environment(Options { watchdog: Some(Duration::from_secs(1)), ..options() }).is_empty());
+        assert_eq!(environment(Options { ready: Ready::Descriptor(3), ..options() }).len(), 3);
+    }
+
+    #[test]
+    fn what_makes_no_sense_of_a_long_life_is_refused() {
+        let zero = Some(Duration::ZERO);
+        let with = |change: fn(&mut HealthCheck)| {
+            let mut health = health();
+            change(&mut health);
+            Options { health: Some(health), ..options() }
+        };
+        let on = |fd| Options { ready: Ready::Descriptor(fd), ..options() };
+        let cases = [
+            (
+                Options { restart: Restart::Always, group: Group::Session, ..options() },
+                "--restart: the terminal of --tty is one run's: leave one of the two out",
+            ),
+            (Options { stop_signal: 65, ..options() }, "--stop-signal: signals go from 1 to 64"),
+            (on(2), "--ready: descriptor 2 is the workload's stdin, stdout or stderr"),
+            (
+                Options { keep: vec![5], ..on(5) },
+                "--ready: descriptor 5 is one of the caller's that is handed on; choose another number",
+            ),
+            (Options { ready: Ready::Command("".into()), ..options() }, "--ready: exec: names no command"),
+            (Options { ready_timeout: zero, ..on(3) }, "--ready-timeout: must be more than no time"),
+            (
+                Options { ready_timeout: Some(Duration::from_secs(1)), ..options() },
+                "--ready-timeout: says nothing without --ready",
+            ),
+            (Options { watchdog: zero, ..options() }, "--watchdog: must be more than no time"),
+            (with(|health| health.command.clear()), "--health-cmd: is empty"),
+            (with(|health| health.interval = Duration::ZERO), "--health-interval: must be more than no time"),
+            (with(|health| health.timeout = Duration::ZERO), "--health-timeout: must be more than no time"),
+            (with(|health| health.retries = 0), "--health-retries: must be at least 1"),
+        ];
+        for (options, reason) in cases {
+            assert_eq!(refused(&options, &caller()), format!("command line: {reason}"));
+        }
     }
 
     #[test]

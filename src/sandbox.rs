@@ -82,6 +82,8 @@ pub struct Sandbox {
     failure: Option<Failure>,
     started: bool,
     reaped: bool,
+    /// Whether it is a process that has joined a sandbox, and its command, instead.
+    is_joined: bool,
 }
 
 impl Sandbox {
@@ -110,6 +112,7 @@ impl Sandbox {
             failure: None,
             started: false,
             reaped: false,
+            is_joined: false,
         };
         if let Some(maps) = &plan.maps {
             let mask = plan.init.workload.signals.mask;
@@ -117,6 +120,27 @@ impl Sandbox {
                 .map_err(|error| sandbox.what_init_says_or(error))?;
         }
         Ok(sandbox)
+    }
+
+    /// A process that joins a sandbox and waits for `plan`, which is its monitor's child and of this `pid` and `pidfd`;
+    /// `channel` is our end of the one that it speaks through. From here on it is as if it were an init of our own.
+    pub fn joined(pid: Pid, pidfd: OwnedFd, channel: OwnedFd, plan: Vec<u8>) -> Self {
+        Self {
+            pid,
+            pidfd,
+            reports: Reports { channel, received: Vec::new(), sender: 0, descriptor: None },
+            plan,
+            reported: None,
+            failure: None,
+            started: false,
+            reaped: false,
+            is_joined: true,
+        }
+    }
+
+    /// Whether it is [`Self::joined`]: when its end has come, others of its terminal's may be left.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
     }
 
     /// Hands the plan over. Whether the workload runs comes as an event.
@@ -207,7 +231,8 @@ impl Sandbox {
                 Next::Report(Report::Log { level, message }) => log_line(level, &message),
                 Next::Report(Report::Started { pid: pid_inside, namespaces }) => {
                     self.started = true;
-                    let pid = self.reports.sender;
+                    // Who joins has its command's pid from outside, and no right to send another's credentials.
+                    let pid = if self.is_joined { pid_inside } else { self.reports.sender };
                     return Ok(Some(Event::Started(Started { pid, pid_inside, namespaces })));
                 }
                 Next::Report(Report::Terminal) => {
@@ -240,6 +265,9 @@ impl Sandbox {
         match (self.failure.take(), self.reported) {
             (Some(failure), _) => Err(Error::Inside(Box::new(failure))),
             (None, Some(outcome)) => Ok(outcome),
+            (None, None) if self.is_joined => {
+                Err(Error::Inside(Box::new(failure("exec", NAME, "was killed"))))
+            }
             (None, None) if !self.started => Err(Error::InitDied(status)),
             (None, None) => Ok(end_of_a_killed_init(status)),
         }
@@ -287,9 +315,19 @@ fn log_line(level: u8, message: &str) {
     }
 }
 
+/// A failure of ours, in init's form.
+fn failure(step: &str, object: &str, detail: &str) -> Failure {
+    Failure { code: exit::FAILED, step: step.into(), object: object.into(), detail: detail.into(), errno: 0 }
+}
+
+/// A frame for the channel that says that this failed; its last four bytes are the errno's place.
+pub(crate) fn failure_frame(step: &str, object: &str) -> Result<Vec<u8>, Error> {
+    Report::Failed(failure(step, object, "")).encode().map_err(Error::Report)
+}
+
 /// A socket pair: one descriptor on each side for both directions, no SIGPIPE, and unlike a pipe it cannot be
 /// opened a second time through /proc/PID/fd. Ours gets the pid of each message's sender.
-fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     // Where the caller closed a standard descriptor, a socket may have got its number.
     let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
@@ -318,17 +356,7 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
     open.extend(stdio.iter().flatten());
     open.extend(&keep);
     open.sort_unstable();
-    let failed = |object: &str| {
-        let failure = Failure {
-            code: exit::FAILED,
-            step: "init".into(),
-            object: object.into(),
-            detail: String::new(),
-            errno: 0,
-        };
-        Report::Failed(failure).encode().map_err(Error::Report)
-    };
-    let (mut failure, mut ids_failure) = (failed(NAME)?, failed("ids")?);
+    let (mut failure, mut ids_failure) = (failure_frame("init", NAME)?, failure_frame("init", "ids")?);
     let image = sys::InitImage {
         file,
         arguments: &arguments,

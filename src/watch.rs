@@ -184,8 +184,11 @@ impl<F: FnOnce()> Watch<'_, F> {
             }
             Event::Happened(_) | Event::MainPid(_) => {}
             Event::Ended(outcome) => {
-                if let Some(relay) = self.relay.take() {
-                    relay.finish();
+                match self.relay.take() {
+                    // Whoever is left inside may go on writing.
+                    Some(mut relay) if self.sandbox.is_joined() => relay.show_what_is_there(),
+                    Some(relay) => relay.finish(),
+                    None => {}
                 }
                 return Ok(Some(outcome));
             }

@@ -14,6 +14,7 @@ pub mod error;
 mod event_loop;
 pub mod exit;
 pub mod handoff;
+mod join;
 mod notify;
 pub mod parse;
 mod presets;
@@ -57,6 +58,9 @@ pub const NAME: &str = "launch-init";
 /// The option that names the descriptor of the channel to the launcher.
 pub const HANDOFF_OPTION: &str = "--handoff";
 
+/// The option that names the descriptor of the channel to a client whose command joins a sandbox.
+pub const JOIN_OPTION: &str = "--join";
+
 /// Whether this process was executed as init: by a path that ends in `launch-init`, or in the name of a program
 /// that it stands in for.
 pub fn called_as_init() -> bool {
@@ -81,23 +85,14 @@ pub fn run() -> u8 {
     let arguments: Vec<OsString> = arguments.collect();
     match (Program::of(&name), arguments.as_slice()) {
         (None, [option, descriptor]) if option == HANDOFF_OPTION => under_launch(descriptor),
+        (None, [option, descriptor]) if option == JOIN_OPTION => join::main(descriptor),
         (program, _) => standalone::main(program, &name, arguments),
     }
 }
 
 /// Life under a launcher. Whatever there is to say goes through the channel.
 fn under_launch(descriptor: &OsString) -> u8 {
-    let channel = str::from_utf8(descriptor.as_bytes())
-        .ok()
-        .and_then(|number| number.parse().ok())
-        .and_then(|fd| sys::adopt_descriptor(fd).ok());
-    let Some(channel) = channel else {
-        let message =
-            format!("{NAME}: {HANDOFF_OPTION}: not an open descriptor; this option is launch's own");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
-        return exit::FAILED;
-    };
-    let mut channel = Channel::new(channel);
+    let Some(mut channel) = channel_in(HANDOFF_OPTION, descriptor) else { return exit::FAILED };
     // It came when the id maps were written. The launcher blocked every signal before it cloned, so none has been lost.
     let plan = channel.receive_plan().and_then(|plan| {
         if let Readiness::Descriptor(number) = plan.policy.readiness {
@@ -109,7 +104,26 @@ fn under_launch(descriptor: &OsString) -> u8 {
     });
     // PID 1 has its channel for as long as it lives.
     let channel: &'static Channel = Box::leak(Box::new(channel));
-    match plan.and_then(|plan| live(channel, plan)) {
+    tell_the_end(channel, plan.and_then(|plan| live(channel, plan)))
+}
+
+/// The channel that an option names, if it is one.
+fn channel_in(option: &str, descriptor: &OsString) -> Option<Channel> {
+    let channel = str::from_utf8(descriptor.as_bytes())
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .and_then(|fd| sys::adopt_descriptor(fd).ok());
+    let Some(channel) = channel else {
+        let message = format!("{NAME}: {option}: not an open descriptor; this option is launch's own");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
+        return None;
+    };
+    Some(Channel::new(channel))
+}
+
+/// Says how it ended; returns the exit code.
+fn tell_the_end(channel: &Channel, end: Result<End, Error>) -> u8 {
+    match end {
         Ok(End::Workload(outcome)) => {
             // EPIPE: nobody is left who wants to know.
             let _ = channel.send(&Report::Ended(outcome));

@@ -12,7 +12,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, recv, sendmsg}
 use nix::unistd::{Pid, getgid, getuid};
 
 use crate::error::Error;
-use crate::handoff::{HEADER, Happening, Plan, Report, body_length};
+use crate::handoff::{HEADER, Happening, Join, Plan, Report, body_length};
 use crate::sys;
 
 /// So much of a socket's buffer (some 200 KB, socket(7), wmem_default) may be full of what can be dropped.
@@ -35,11 +35,24 @@ impl Channel {
     /// # Errors
     /// [`Error::LauncherGone`], [`Error::Channel`], [`Error::Plan`]
     pub fn receive_plan(&self) -> Result<Plan, Error> {
+        Plan::decode(&self.receive_frame()?).map_err(Error::Plan)
+    }
+
+    /// The same for a process that joins a sandbox.
+    ///
+    /// # Errors
+    /// As [`Self::receive_plan`].
+    pub fn receive_join(&self) -> Result<Join, Error> {
+        Join::decode(&self.receive_frame()?).map_err(Error::Plan)
+    }
+
+    /// The body of the next frame.
+    fn receive_frame(&self) -> Result<Vec<u8>, Error> {
         let mut header = [0; HEADER];
         self.read_exact(&mut header)?;
         let mut body = vec![0; body_length(header).map_err(Error::Plan)?];
         self.read_exact(&mut body)?;
-        Plan::decode(&body).map_err(Error::Plan)
+        Ok(body)
     }
 
     fn read_exact(&self, buffer: &mut [u8]) -> Result<(), Error> {

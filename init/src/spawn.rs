@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ use nix::unistd::{
 use crate::error::Error;
 use crate::exit;
 use crate::handoff::{Descriptors, Failure, Group, Report, Workload, first_body};
+use crate::join::has_ended;
 use crate::presets::{Moment, Tell};
 use crate::privileges::{Privileges, failed};
 use crate::signals::{self, Received, SignalQueue};
@@ -154,6 +155,10 @@ pub(crate) struct Extra<'a> {
     pub(crate) exec_failure: Option<fn(i32) -> u8>,
     /// Whether a LISTEN_PID that names init shall name the workload.
     pub(crate) listen_pid: bool,
+    /// The pidfd of this process, where the workload shall not outlive it and cannot know its number.
+    pub(crate) parent: Option<BorrowedFd<'a>>,
+    /// What is closed in the new process before anything else: others are inside already, who may be able to look.
+    pub(crate) close: &'a [RawFd],
     /// What the workload gets under this number above 2, by which it says that it is ready.
     pub(crate) ready: Option<(BorrowedFd<'a>, i32)>,
     /// What it gets as stdin, stdout and stderr instead of those of init.
@@ -230,6 +235,7 @@ fn become_workload(
     hold: Option<OwnedFd>,
     extra: &Extra<'_>,
 ) -> Result<Infallible, Failure> {
+    extra.close.iter().for_each(|fd| sys::close_inherited(*fd));
     match (workload.group, extra.terminal) {
         (Group::Session, Some(terminal)) => lead_session(terminal).map_err(failed("session"))?,
         (Group::Session, None) => start_session(extra).map_err(failed("session"))?,
@@ -256,6 +262,10 @@ fn become_workload(
     if let Some(signal) = workload.parent_death_signal {
         // After the change of user, which clears it.
         sys::prctl(libc::PR_SET_PDEATHSIG, signal.into()).map_err(failed("PR_SET_PDEATHSIG"))?;
+        if extra.parent.is_some_and(has_ended) {
+            // It ended before that; nobody is left to be told.
+            std::process::exit(exit::FAILED.into());
+        }
     }
     if let Some(hold) = hold {
         // Its end of file says that we may go on.

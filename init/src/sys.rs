@@ -406,6 +406,22 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// The pid of the process that a pidfd is for, as /proc/self/fdinfo has it; none if it has been reaped, or is in another PID
+/// namespace. It may be another's as soon as that process is reaped. See pidfd_open(2).
+///
+/// # Errors
+/// As open(2).
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<Pid>, Errno> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    Ok(pid_in(&text).map(Pid::from_raw))
+}
+
+fn pid_in(information: &str) -> Option<i32> {
+    let line = information.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    line.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
 /// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
 ///
 /// # Errors
@@ -732,4 +748,18 @@ unsafe fn own(result: c_long) -> Result<OwnedFd, Errno> {
     let fd = Errno::result(result)? as RawFd;
     // SAFETY: as our caller promises.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pid_behind_a_pidfd_is_that_of_its_fdinfo() {
+        assert_eq!(pid_in("pos:\t0\nflags:\t02000002\nmnt_id:\t16\nPid:\t77\nNSpid:\t77\n"), Some(77));
+        // Reaped, and in another PID namespace.
+        assert_eq!(pid_in("pos:\t0\nPid:\t-1\n"), None);
+        assert_eq!(pid_in("pos:\t0\nPid:\t0\nNSpid:\t0\n"), None);
+        assert_eq!(pid_in(""), None);
+    }
 }

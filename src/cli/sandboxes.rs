@@ -4,11 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use launch_init::parse::{duration, signal};
+use launch_init::parse::{account, duration, signal, variable};
 
 use super::written::{Events, Logs};
 use crate::named::list::Filter;
@@ -33,6 +34,9 @@ pub enum Sandboxes {
     Stats(Stats),
     /// Remove what is left of sandboxes that have ended
     Rm(Rm),
+    /// Run a command in a sandbox that is running, behind the same walls
+    #[command(override_usage = "launch exec [OPTIONS] NAME -- CMD [ARG...]")]
+    Exec(Exec),
     /// Print what the command in a sandbox has written
     Logs(Logs),
     /// Print what happens to sandboxes, as JSON lines
@@ -130,6 +134,40 @@ pub struct Rm {
     /// Which ones.
     #[command(flatten)]
     pub which: Names,
+}
+
+/// `launch exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Exec {
+    /// Give the command a terminal of the sandbox's
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Set KEY in the environment of the command, which is otherwise that of the sandbox's own; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = OsStringValueParser::new().try_map(|text| variable(&text)))]
+    pub env: Vec<(OsString, OsString)>,
+
+    /// Start in this directory of the inside [default: where the sandbox's own command was started]
+    #[arg(long, value_name = "DIR")]
+    pub chdir: Option<OsString>,
+
+    /// Run the command as this user, in these groups and no others: numbers, or names of the inside's own /etc/passwd and
+    /// /etc/group [default: as the sandbox's own command]
+    #[arg(long, value_name = "UID[:GID][,GROUP...]", value_parser = user, allow_negative_numbers = true)]
+    pub user: Option<String>,
+
+    /// The name of the sandbox
+    #[arg(value_name = "NAME", value_parser = name())]
+    pub name: Name,
+
+    /// The command, looked for in the PATH it will have, and its arguments, passed on byte for byte
+    #[arg(value_name = "CMD", last = true, required = true, num_args = 1..)]
+    pub command: Vec<OsString>,
+}
+
+/// As it is written, if it is one: the monitor reads it again.
+fn user(text: &str) -> Result<String, String> {
+    account(text).map(|_| text.into())
 }
 
 /// Of bytes: each one that has no place in a name is told.

@@ -61,6 +61,8 @@ pub struct Beside {
 pub enum Source {
     /// A part of the monitor.
     Monitor(server::Source),
+    /// A process that joins the sandbox.
+    Joiner(Pid),
     /// An end of what the workload writes.
     Output(output::Side),
 }
@@ -104,7 +106,7 @@ impl Beside {
                 monitor: (std::process::id() as i32, own_start()),
             };
             let state = life::first(identity, plan, &life::now());
-            self.monitor = Some(Monitor::begin(claimed, state, settings.removes)?);
+            self.monitor = Some(Monitor::begin(claimed, state, settings.removes, plan)?);
         }
         if let Some(path) = log {
             let log = LogFile::open(&path, settings.log_max_size, settings.log_max_files)?;
@@ -173,6 +175,7 @@ impl Beside {
             interests.extend(
                 monitor.interests().into_iter().map(|(it, fd, flags)| (Source::Monitor(it), fd, flags)),
             );
+            interests.extend(monitor.joiners().map(|(pid, fd)| (Source::Joiner(pid), fd, PollFlags::POLLIN)));
         }
         if let Some(output) = &self.output {
             interests.extend(
@@ -190,6 +193,7 @@ impl Beside {
                     monitor.is_ready(source, flags, sandbox);
                 }
             }
+            Source::Joiner(pid) => self.monitor.iter_mut().for_each(|monitor| monitor.has_ended(pid)),
             Source::Output(side) => self.output.iter_mut().for_each(|output| output.is_ready(side)),
         }
     }

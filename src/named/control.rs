@@ -57,6 +57,9 @@ pub struct Join {
     pub user: Option<String>,
     /// Whether it gets a terminal of the sandbox's.
     pub tty: bool,
+    /// How much of what the joining process does is reported, as `log::LevelFilter` counts.
+    #[serde(default)]
+    pub log_level: u8,
 }
 
 /// What the monitor answers.

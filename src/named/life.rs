@@ -91,7 +91,7 @@ impl Life {
                 state.phase = match why {
                     _ if state.phase == Phase::Stopping => Phase::Stopping,
                     Why::Stop => Phase::Stopping,
-                    Why::Restart => Phase::Restarting,
+                    Why::Restart | Why::Unhealthy => Phase::Restarting,
                     _ if again => Phase::Restarting,
                     _ => Phase::Stopping,
                 };
@@ -254,4 +254,135 @@ fn why_in_words(why: Why) -> &'static str {
 pub fn start_time(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::plan::Options;
+
+    const NOW: SystemTime = UNIX_EPOCH;
+
+    fn life(ready: Option<bool>, restart: Restart) -> Life {
+        let options = Options { command: vec!["x".into()], restart, ..Options::default() };
+        let caller = crate::plan::Caller {
+            uid: 1000,
+            gid: 100,
+            capabilities: 0,
+            subordinate_ids: crate::subids::Files::default(),
+            directory: Ok(None),
+            environment: Vec::new(),
+            terminal: None,
+            signals: launch_init::handoff::SignalState::default(),
+            kernel: (6, 1),
+            seccomp: crate::seccomp::Choice::Default,
+            log_level: 0,
+            tree: None,
+        };
+        let plan = crate::plan::plan(&options, &caller).unwrap();
+        let identity = Identity {
+            name: "web".into(),
+            id: "ab".into(),
+            labels: BTreeMap::new(),
+            log: None,
+            monitor: (7, 8),
+        };
+        Life::new(State { ready, ..first(identity, &plan, "then") })
+    }
+
+    fn started() -> Started {
+        Started { pid: 9, pid_inside: 2, namespaces: vec![("pid".into(), 5)] }
+    }
+
+    fn ended(code: u8, why: Option<Why>, again: bool) -> Happening {
+        Happening::RunEnded { outcome: Outcome::Exited(code), why, again }
+    }
+
+    #[test]
+    fn a_life_without_readiness_is_ready_when_it_runs() {
+        let mut life = life(None, Restart::No);
+        assert_eq!((life.state.phase, life.is_ready()), (Phase::Starting, false));
+        life.started(&started(), "now");
+        assert_eq!((life.state.phase, life.is_ready(), life.state.pid), (Phase::Running, true, Some(9)));
+        assert_eq!(life.state.namespaces["pid"], 5);
+        life.happened(&ended(3, None, false), NOW);
+        assert_eq!((life.state.phase, life.is_ready(), life.state.pid), (Phase::Stopping, false, None));
+        life.ended(Ok(Outcome::Exited(3)), "end");
+        assert_eq!((life.state.phase, life.state.exit_status), (Phase::Exited, Some(3)));
+        assert_eq!(life.state.last_run.as_ref().map(|run| &*run.at), Some("1970-01-01T00:00:00.000Z"));
+        assert_eq!(life.state.finished.as_deref(), Some("end"));
+    }
+
+    #[test]
+    fn each_run_becomes_ready_anew() {
+        let mut life = life(Some(false), Restart::Always);
+        life.started(&started(), "now");
+        assert!(!life.is_ready());
+        life.happened(&Happening::Ready, NOW);
+        assert!(life.is_ready());
+        life.happened(&Happening::Reloading, NOW);
+        assert_eq!((life.state.phase, life.is_ready()), (Phase::Reloading, true));
+        life.happened(&Happening::Ready, NOW);
+        assert_eq!(life.state.phase, Phase::Running);
+        life.happened(&ended(1, None, true), NOW);
+        life.happened(&Happening::StartsIn(Duration::from_millis(100)), NOW);
+        assert_eq!((life.state.phase, life.state.ready), (Phase::Restarting, Some(false)));
+        assert_eq!(life.state.next_start.as_deref(), Some("1970-01-01T00:00:00.100Z"));
+        life.started(&started(), "now");
+        assert_eq!((life.state.restarts, life.runs, life.is_ready()), (1, 2, false));
+        assert_eq!(life.state.next_start, None);
+    }
+
+    #[test]
+    fn why_a_run_is_ended_says_what_follows() {
+        let phase = |restart, why| {
+            let mut life = life(None, restart);
+            life.started(&started(), "now");
+            life.happened(&Happening::Ending(why), NOW);
+            life.state.phase
+        };
+        assert_eq!(phase(Restart::Always, Why::Stop), Phase::Stopping);
+        assert_eq!(phase(Restart::No, Why::Restart), Phase::Restarting);
+        assert_eq!(phase(Restart::Always, Why::Watchdog), Phase::Restarting);
+        assert_eq!(phase(Restart::No, Why::Timeout), Phase::Stopping);
+    }
+
+    #[test]
+    fn who_was_asked_to_stop_stays_so() {
+        let mut life = life(None, Restart::Always);
+        life.is_stopped();
+        life.started(&started(), "now");
+        assert_eq!((life.state.phase, life.is_ready()), (Phase::Stopping, false));
+        life.happened(&Happening::Ending(Why::Timeout), NOW);
+        life.happened(&Happening::GraceOver, NOW);
+        assert_eq!((life.state.phase, life.killed), (Phase::Stopping, true));
+    }
+
+    #[test]
+    fn a_failure_is_an_end_too() {
+        let mut life = life(Some(false), Restart::No);
+        life.ended(Err(&Error::InitDied(None)), "end");
+        assert_eq!((life.state.phase, life.state.exit_status), (Phase::Failed, Some(125)));
+        assert_eq!(life.state.failure.as_deref(), Some("init: PID 1: ended before the workload ran"));
+        assert_eq!(end_event(&life.state).0, "failed");
+    }
+
+    #[test]
+    fn an_end_that_nobody_told_of_is_that_of_the_last_run() {
+        let mut life = life(None, Restart::No);
+        life.started(&started(), "now");
+        life.ended(Ok(Outcome::Killed(9)), "end");
+        let run = life.state.last_run.unwrap();
+        assert_eq!((&*run.row, run.signal, run.exit_status), ("killed", Some(9), 137));
+    }
+
+    #[test]
+    fn a_start_time_is_found_behind_any_name() {
+        let numbers: Vec<String> = (3..30).map(|n| n.to_string()).collect();
+        let stat = format!("7 (a) ( b) S {}", numbers[1..].join(" "));
+        assert_eq!(start_time(&stat), Some(22));
+        assert_eq!(start_time("7 (a) S 1"), None);
+    }
 }

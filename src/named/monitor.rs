@@ -9,21 +9,23 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::Order;
+use launch_init::handoff::{Group, Order};
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::unistd::{UnlinkatFlags, getpid, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, getpid, unlinkat};
 use serde_json::json;
 
-use super::control::{Reply, Request};
+use super::control::{Join, Reply, Request};
 use super::events::Events;
+use super::join::{self, JoinContext, Joiner};
 use super::life::{self, Life};
 use super::registry::{CONTROL, Claimed};
 use super::server::{Asked, Server, Source};
 use super::state::{Phase, State};
 use super::usage::usage;
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
 /// The state is written at most so often, but for its end.
@@ -39,7 +41,11 @@ pub struct Monitor {
     events: Events,
     server: Server,
     waiting: Vec<(u64, Waits)>,
+    join_context: JoinContext,
+    joiners: Vec<Joiner>,
     removes: bool,
+    /// Whether the workload has one of the sandbox's own.
+    has_terminal: bool,
     /// What has changed since the state was written is written then.
     write_at: Option<Instant>,
     may_write_at: Instant,
@@ -59,17 +65,19 @@ enum Waits {
 }
 
 impl Monitor {
-    /// Begins to serve the sandbox that has this folder. `removes`: the folder goes with it.
+    /// Begins to serve the sandbox that has this folder and for which this plan is carried out. `removes`: the folder goes
+    /// with it.
     ///
     /// # Errors
     /// [`Error::Sandbox`]: nobody could ever speak with it.
-    pub fn begin(claimed: Claimed, state: State, removes: bool) -> Result<Self, Error> {
+    pub fn begin(claimed: Claimed, state: State, removes: bool, plan: &Plan) -> Result<Self, Error> {
         let failed = |what: &str, errno: Errno| {
             Error::Sandbox(claimed.name().as_str().into(), format!("{what}: {}", errno.desc()))
         };
         let dir = claimed.dir().try_clone_to_owned().map_err(|error| {
             failed("folder", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))
         })?;
+        let join_context = JoinContext::new(&state.name, plan);
         let events = Events::new(&state.name, &state.id, dir);
         // Before anybody can connect, there is something to read.
         let first = claimed.write_state(&state);
@@ -80,7 +88,10 @@ impl Monitor {
             events,
             server: Server::new(listener),
             waiting: Vec::new(),
+            join_context,
+            joiners: Vec::new(),
             removes,
+            has_terminal: plan.init.workload.group == Group::Session,
             write_at: None,
             may_write_at: Instant::now(),
             has_warned: false,
@@ -131,6 +142,18 @@ impl Monitor {
         }
         let server = &self.server;
         self.waiting.retain(|(client, _)| server.has(*client));
+    }
+
+    /// The processes that join: their pids, and what tells that one has ended.
+    pub fn joiners(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>)> {
+        self.joiners.iter().map(|joiner| (joiner.pid(), joiner.pidfd()))
+    }
+
+    /// One of them has ended.
+    pub fn has_ended(&mut self, joiner: Pid) {
+        if let Some(at) = self.joiners.iter().position(|it| it.pid() == joiner) {
+            self.joiners.swap_remove(at).reap();
+        }
     }
 
     /// When [`Self::tick`] is wanted.
@@ -218,6 +241,9 @@ impl Monitor {
                 }
             }
             Request::Restart { .. } if self.life.state.phase == Phase::Stopping => refused("is stopping"),
+            Request::Restart { .. } if self.has_terminal => {
+                refused("has a terminal of its own, which ends with its run")
+            }
             Request::Restart { grace_ms } => {
                 let grace = grace_ms.map(Duration::from_millis);
                 match sandbox.order(Order::Restart { grace }) {
@@ -225,7 +251,10 @@ impl Monitor {
                     Err(error) => refused(error.reason()),
                 }
             }
-            Request::Join(join) => self.join(client, join, descriptors),
+            Request::Join(request) => match self.join(&request, descriptors, sandbox) {
+                Ok((reply, pidfd)) => return self.server.reply(client, &reply, Some(pidfd)),
+                Err(reason) => refused(reason),
+            },
         };
         self.server.reply(client, &reply, None);
     }
@@ -247,8 +276,24 @@ impl Monitor {
         }
     }
 
-    fn join(&mut self, _: u64, _: super::control::Join, _: Vec<OwnedFd>) -> Reply {
-        refused("cannot be joined")
+    /// The command runs, or does not, between the client and the process that joins: that is all that is known here.
+    fn join(
+        &mut self,
+        request: &Join,
+        descriptors: Vec<OwnedFd>,
+        sandbox: &Sandbox,
+    ) -> Result<(Reply, OwnedFd), String> {
+        match self.life.state.phase {
+            Phase::Starting => return Err("is still starting".into()),
+            Phase::Stopping | Phase::Exited | Phase::Failed => return Err("is stopping".into()),
+            Phase::Running | Phase::Reloading | Phase::Restarting => {}
+        }
+        let (joiner, plan) = join::start(&mut self.join_context, sandbox.pidfd(), request, descriptors)?;
+        let command: Vec<_> = request.command.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        self.events.write("joined", json!({ "pid": joiner.pid().as_raw(), "command": command }));
+        let pidfd = joiner.pidfd().try_clone_to_owned().map_err(|error| format!("pidfd: {error}"));
+        self.joiners.push(joiner);
+        Ok((Reply::Joined { plan }, pidfd?))
     }
 
     /// Something may be another than it was.

@@ -81,6 +81,14 @@ pub fn filters(choice: &Choice, facts: &Facts) -> Result<Vec<Filter>, Wrong> {
     filters_for(&abi::MACHINE, choice, facts)
 }
 
+/// What keeps a process from typing into a terminal that it shares with others.
+///
+/// # Errors
+/// None that a test would not find.
+pub fn terminal_filter() -> Result<Filter, Wrong> {
+    builtin::terminal_filter(&abi::MACHINE)
+}
+
 fn filters_for(machine: &abi::Machine, choice: &Choice, facts: &Facts) -> Result<Vec<Filter>, Wrong> {
     let terminal = || builtin::terminal_filter(machine);
     Ok(match choice {

@@ -9,8 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::{
-    Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Happening, Instruction, Limit, Name,
-    Order, Overlay, Plan, Probes, Report, Root, SignalState, Source, Step, Upper, Why, Workload,
+    Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Happening, Instruction, Join, Limit,
+    Name, Order, Overlay, Plan, Probes, Report, Root, SignalState, Source, Step, Upper, Why, Workload,
 };
 use crate::exit::Outcome;
 use crate::supervisor::{Health, Leftovers, Policy, Readiness, Restart, Rewrites};
@@ -230,6 +230,50 @@ impl Plan {
             return Err(Malformed::Body);
         }
         r.finish(plan)
+    }
+}
+
+impl Join {
+    /// The whole frame.
+    ///
+    /// # Errors
+    /// As [`Plan::encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let mut w = Writer::frame();
+        w.os_string(&self.sandbox);
+        w.i32(self.init);
+        w.u64(self.namespaces);
+        w.bool(self.time_namespace);
+        w.bool(self.own_root);
+        w.option(self.user, Writer::u32);
+        w.option(self.group, Writer::u32);
+        w.bool(self.leaves_groups);
+        w.bytes(&self.plan.encode()?);
+        w.finish()
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    /// [`Malformed::Body`]
+    pub fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader(body);
+        let join = Self {
+            sandbox: r.os_string()?,
+            init: r.i32()?,
+            namespaces: r.u64()?,
+            time_namespace: r.bool()?,
+            own_root: r.bool()?,
+            user: r.option(Reader::u32)?,
+            group: r.option(Reader::u32)?,
+            leaves_groups: r.bool()?,
+            plan: {
+                let frame = r.os_string()?.into_vec();
+                let body = first_body(&frame)?.ok_or(Malformed::Body)?;
+                Plan::decode(body)?
+            },
+        };
+        r.finish(join)
     }
 }
 

@@ -48,6 +48,30 @@ impl Plan {
     }
 }
 
+/// All that a process is told that joins a sandbox, to start a command in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// The sandbox's name, for errors.
+    pub sandbox: OsString,
+    /// The number of the descriptor that is the pidfd of the sandbox's PID 1.
+    pub init: i32,
+    /// The namespaces of PID 1's that it enters, as setns(2) takes them.
+    pub namespaces: u64,
+    /// Whether PID 1's children are in a time namespace of their own.
+    pub time_namespace: bool,
+    /// Whether the sandbox has a root of its own.
+    pub own_root: bool,
+    /// The uid inside that it takes, where the maps leave out the caller's.
+    pub user: Option<u32>,
+    /// The gid inside, likewise.
+    pub group: Option<u32>,
+    /// Whether it leaves the caller's supplementary groups, which are somebody else's then.
+    pub leaves_groups: bool,
+    /// The command, and as the only steps where it starts; there are no policy and no probes. Its group is one of its own,
+    /// or with a terminal of the sandbox's a session of its own.
+    pub plan: Plan,
+}
+
 /// One step of the set-up inside the new namespaces. Every path but a source's is one of the inside: it is resolved in
 /// the root of the sandbox, out of which no symbolic link leads (openat2(2), RESOLVE_IN_ROOT).
 #[derive(Debug, Clone, PartialEq, Eq)]

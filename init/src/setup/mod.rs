@@ -30,7 +30,7 @@ use crate::handoff::{FileSystem, Root, Step};
 use crate::sys;
 use problem::LAUNCHER_GONE;
 pub use problem::Problem;
-pub(crate) use pty::Pty;
+pub(crate) use pty::{Pty, of_sandbox as terminal_of_sandbox};
 use root::Entered;
 use sources::{Descriptors, Opened};
 use staging::Staging;

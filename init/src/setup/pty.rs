@@ -4,15 +4,18 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::getpid;
 
 use super::filesystems;
 use super::problem::Problem;
-use super::tree::{Kind, Tree, child};
+use super::tree::{Kind, Tree, child, directory_inside};
 use crate::sys;
 
 /// Both ends.
@@ -46,6 +49,46 @@ pub(super) fn make(
     sys::unlock_pty(master.as_fd())?;
     let terminal = sys::open_pty_peer(master.as_fd(), flags.bits())?;
     Ok(Pty { master, terminal })
+}
+
+/// Makes one in a sandbox that runs, for who has entered it: in the devpts that the inside has at /dev/pts or goes with its
+/// /dev/ptmx, or else in one that nobody has mounted. Somebody inside may have put anything there, so that nothing is
+/// opened before it is known what it is. `proc` is the outside's.
+pub(crate) fn of_sandbox(proc: BorrowedFd<'_>) -> Result<Pty, Problem> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = match master_by_devpts().or_else(|_| master_by_device(proc)) {
+        Ok(master) => master,
+        Err(_) => child(filesystems::devpts()?.as_fd(), "ptmx", flags | OFlag::O_NONBLOCK)?,
+    };
+    sys::unlock_pty(master.as_fd())?;
+    let terminal = sys::open_pty_peer(master.as_fd(), flags.bits())?;
+    Ok(Pty { master, terminal })
+}
+
+/// In a devpts nobody can make a file, and nothing that is mounted there is opened ([`child`]).
+fn master_by_devpts() -> Result<OwnedFd, Errno> {
+    let directory = directory_inside(OsStr::new("/dev/pts"))?;
+    if fstatfs(&directory)?.filesystem_type() != FsType(libc::DEVPTS_SUPER_MAGIC as _) {
+        return Err(Errno::ENODEV);
+    }
+    child(directory.as_fd(), "ptmx", OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+}
+
+/// The device, or the link to one in a devpts, as Debian has it: that of the devpts is not for everybody there.
+fn master_by_device(proc: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let how =
+        OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let named = openat2(AT_FDCWD, "/dev/ptmx", how)?;
+    let status = fstat(&named)?;
+    let is_device = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    // devices.txt of the kernel: 5 char, 2 = /dev/ptmx.
+    if !is_device || status.st_rdev != makedev(5, 2) {
+        return Err(Errno::ENODEV);
+    }
+    // By our own number: /proc/self is not in a proc that is no mount of this namespace.
+    let path = format!("{}/fd/{}", getpid(), named.as_raw_fd());
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    openat(proc, path.as_str(), flags, Mode::empty())
 }
 
 fn mount_devpts(tree: &Tree) -> Result<OwnedFd, Problem> {

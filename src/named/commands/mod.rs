@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod events;
+mod exec;
 mod following;
 mod inspect;
 mod kill;
@@ -40,6 +41,7 @@ pub fn run(what: &Sandboxes, report: &mut dyn FnMut(&Error)) -> u8 {
         Sandboxes::Restart(options) => restart::run(&registry, options, &mut errors),
         Sandboxes::Stats(options) => stats::run(&registry, options, &mut errors),
         Sandboxes::Rm(options) => rm::run(&registry, options, &mut errors),
+        Sandboxes::Exec(options) => exec::run(&registry, options, &mut errors),
         Sandboxes::Logs(options) => logs::run(&registry, options),
         Sandboxes::Events(options) => events::run(&registry, options),
     });
