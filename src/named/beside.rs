@@ -128,20 +128,27 @@ impl Beside {
 
     /// Init said this.
     pub fn happened(&mut self, event: &Event) {
+        // Before anybody who has waited for it is told.
+        if let Some(file) = &mut self.pid_file {
+            match event {
+                Event::Started(started) => file.write(started.pid),
+                Event::MainPid(pid) => file.write(*pid),
+                Event::Happened(Happening::RunEnded { .. }) => file.remove(),
+                _ => {}
+            }
+        }
         if let Some(monitor) = &mut self.monitor {
             monitor.happened(event);
         }
         match event {
-            Event::Started(started) => {
+            Event::Started(_) => {
                 self.has_run = true;
-                self.has_pid(started.pid);
                 self.id_file.iter_mut().for_each(IdFile::stay);
                 self.manager.iter_mut().for_each(Manager::started);
                 if !self.until_ready {
                     self.detach();
                 }
             }
-            Event::MainPid(pid) => self.has_pid(*pid),
             Event::Happened(happening) => {
                 if let Some(manager) = &mut self.manager {
                     manager.happened(happening);
@@ -150,13 +157,7 @@ impl Beside {
                     self.detach();
                 }
             }
-            Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
-        }
-    }
-
-    fn has_pid(&mut self, pid: i32) {
-        if let Some(file) = &mut self.pid_file {
-            file.write(pid);
+            Event::MainPid(_) | Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
         }
     }
 

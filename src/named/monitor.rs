@@ -269,7 +269,8 @@ impl Monitor {
         }
         match sandbox.order(Order::Signal { signal }) {
             Ok(()) => {
-                self.events.write("signal", json!({ "signal": signal, "name": signals::name(signal) }));
+                self.events
+                    .write("signal", json!({ "signal": signal, "signal_name": signals::name(signal) }));
                 Reply::Done
             }
             Err(error) => refused(error.reason()),
