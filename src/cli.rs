@@ -308,9 +308,13 @@ pub struct Cli {
     label: Vec<(String, String)>,
 
     /// Whether the command is started again when it has ended, in the same namespaces: no, on-failure[:MAX], always, or
-    /// unless-stopped; after 100 ms, then twice as long each time up to 30 s [default: no]
+    /// unless-stopped; after 100 ms, then twice as long each time [default: no]
     #[arg(long, value_name = "POLICY", value_parser = restart, help_heading = "Long life")]
     restart: Option<Restart>,
+
+    /// The most that the next start is waited for [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Long life")]
+    restart_max_delay: Option<Duration>,
 
     /// What says that it is ready: notify (READY=1, sd_notify(3)), fd:N (it writes a newline to its descriptor N), or
     /// exec:CMD (a shell command that succeeds)
@@ -612,6 +616,7 @@ impl Cli {
             stop_signal: self.stop_signal.unwrap_or(libc::SIGTERM),
             is_service: self.is_named() || self.stop_signal.is_some(),
             restart: self.restart.unwrap_or(Restart::No),
+            longest_delay: self.restart_max_delay,
             ready: self.ready.clone().unwrap_or(Ready::Started),
             ready_timeout: self.ready_timeout,
             watchdog: self.watchdog,

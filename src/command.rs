@@ -263,6 +263,12 @@ impl Command {
         self
     }
 
+    /// The most that a next run waits for; 30 s by default.
+    pub fn longest_delay(&mut self, delay: Duration) -> &mut Self {
+        self.options.longest_delay = Some(delay);
+        self
+    }
+
     /// When a run counts as ready: [`Event::Happened`] says so then. By default when it has been executed.
     pub fn ready(&mut self, ready: Ready) -> &mut Self {
         self.options.ready = ready;

@@ -143,6 +143,8 @@ pub struct Options {
     pub is_service: bool,
     /// Whether a new run of the workload follows when one has ended.
     pub restart: Restart,
+    /// The most that a next run waits for; none: 30 s.
+    pub longest_delay: Option<Duration>,
     /// When a run counts as ready.
     pub ready: Ready,
     /// How long a run may take until it is ready.
@@ -195,6 +197,7 @@ impl Default for Options {
             stop_signal: libc::SIGTERM,
             is_service: false,
             restart: Restart::No,
+            longest_delay: None,
             ready: Ready::Started,
             ready_timeout: None,
             watchdog: None,
@@ -570,6 +573,7 @@ fn policy(options: &Options) -> Policy {
         stop_signal: options.stop_signal,
         term_stops: options.is_service || restarts,
         restart: options.restart,
+        longest_delay: options.longest_delay.unwrap_or(Policy::default().longest_delay),
         readiness: options.ready.split().0,
         ready_timeout: options.ready_timeout,
         watchdog: options.watchdog,

@@ -219,7 +219,8 @@ impl Monitor {
         let reply = match request {
             Request::State => self.reply_state(),
             Request::Usage => {
-                let usage = Some(usage(getpid(), &[]));
+                let joiners: Vec<Pid> = self.joiners.iter().map(Joiner::pid).collect();
+                let usage = Some(usage(getpid(), &joiners));
                 Reply::State { state: Box::new(self.life.state.clone()), usage }
             }
             Request::Wait => return self.waiting.push((client, Waits::End)),
