@@ -97,9 +97,6 @@ impl Server {
     /// What to wait for.
     pub fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let mut interests = Vec::with_capacity(1 + self.clients.len());
-        if self.paused.is_none() {
-            interests.push((Source::Listener, self.listener.as_fd(), PollFlags::POLLIN));
-        }
         for client in &self.clients {
             // Of one who waits, only that it has gone is of interest, which is told in any case.
             let flags = match (client.to_send.is_empty(), client.waits) {
@@ -108,6 +105,10 @@ impl Server {
                 (true, false) => PollFlags::POLLIN,
             };
             interests.push((Source::Client(client.number), client.stream.as_fd(), flags));
+        }
+        // Last: nobody has to make room whose request has come.
+        if self.paused.is_none() {
+            interests.push((Source::Listener, self.listener.as_fd(), PollFlags::POLLIN));
         }
         interests
     }
