@@ -129,17 +129,21 @@ impl Outside {
         }
         let ended = || is_stopping(&join.sandbox);
         let of_init = sys::pid_of(init.as_fd()).map_err(failed("PID 1"))?.ok_or_else(ended)?;
-        let missing = |object| {
-            move |errno| match errno {
-                Errno::ENOENT | Errno::ESRCH => ended(),
-                errno => failed(object)(errno),
-            }
+        let missing = |object, errno| match errno {
+            // While it ends it has none, and once it has ended nothing is allowed.
+            Errno::ENOENT | Errno::ESRCH => ended(),
+            _ if has_ended(init.as_fd()) => ended(),
+            errno => failed(object)(errno),
         };
-        let root = open_directory(&format!("/proc/{of_init}/root")).map_err(missing("root"))?;
+        let root =
+            open_directory(&format!("/proc/{of_init}/root")).map_err(|errno| missing("root", errno))?;
         let time = if join.time_namespace {
             let path = format!("/proc/{of_init}/ns/time_for_children");
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            Some(open(path.as_str(), flags, Mode::empty()).map_err(missing("time namespace"))?)
+            Some(
+                open(path.as_str(), flags, Mode::empty())
+                    .map_err(|errno| missing("time namespace", errno))?,
+            )
         } else {
             None
         };
@@ -160,6 +164,7 @@ impl Outside {
         let kinds = CloneFlags::from_bits_retain(join.namespaces as i32);
         setns(&self.init, kinds).map_err(|errno| match errno {
             Errno::ESRCH => is_stopping(&join.sandbox),
+            _ if has_ended(self.init.as_fd()) => is_stopping(&join.sandbox),
             errno => failed("namespaces")(errno),
         })?;
         // A change of rights sets it to what fs.suid_dumpable says.
