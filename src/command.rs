@@ -263,6 +263,13 @@ impl Command {
         self
     }
 
+    /// The most that a further run waits for: 30 s by default. The first one waits for 100 ms, each further one twice as long,
+    /// until one has lasted 10 s.
+    pub fn longest_delay(&mut self, delay: Duration) -> &mut Self {
+        self.options.longest_delay = delay;
+        self
+    }
+
     /// When a run counts as ready: [`Event::Happened`] says so then. By default when it has been executed.
     pub fn ready(&mut self, ready: Ready) -> &mut Self {
         self.options.ready = ready;

@@ -751,6 +751,7 @@ fn look_after(policy: &Policy, probes: &Probes) -> Vec<Explained> {
         stop_signal,
         term_stops,
         restart,
+        longest_delay,
         readiness,
         ready_timeout,
         watchdog,
@@ -849,9 +850,9 @@ fn look_after(policy: &Policy, probes: &Probes) -> Vec<Explained> {
             "restart",
             format!(
                 "a new run follows {when}{at_most}, once nobody is left of the last one, after 100 ms and twice as \
-                 long each time up to 30 s"
+                 long each time up to {longest_delay:?}"
             ),
-            json!({ "policy": kind, "most": most }),
+            json!({ "policy": kind, "most": most, "longest_delay_seconds": seconds(*longest_delay) }),
         );
     }
     if let Some(after) = kill_after {
@@ -1219,6 +1220,7 @@ init, PID 1 inside:
             stop_signal: libc::SIGQUIT,
             term_stops: true,
             restart: Restart::OnFailure { most: Some(5) },
+            longest_delay: Duration::from_secs(7),
             readiness: Readiness::Command,
             ready_timeout: Some(Duration::from_secs(9)),
             watchdog: Some(Duration::from_secs(7)),
@@ -1248,7 +1250,7 @@ init, PID 1 inside:
                     "restarts": true,
                 }),
             ),
-            ("restart", json!({ "policy": "on-failure", "most": 5 })),
+            ("restart", json!({ "policy": "on-failure", "most": 5, "longest_delay_seconds": 7.0 })),
         ];
         for (object, expected) in expected {
             assert_eq!(details(&plan, "look after", object), expected, "{object}");

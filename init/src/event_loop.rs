@@ -36,8 +36,8 @@ const LOOK_FOR_GUESTS: Duration = Duration::from_millis(10);
 /// How many reports are kept for a launcher that reads none, the newest ones.
 const MOST_UNREAD: usize = 256;
 
-/// How soon it is tried again to send them.
-const SEND_AGAIN: Duration = Duration::from_millis(100);
+/// How soon it is tried again to send them; and how often a zombie of somebody else's is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,17 @@ pub(crate) enum Above<'a> {
     Terminal(Terminal),
 }
 
+/// Who is told of the main process's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Init, which has started it.
+    Ours,
+    /// Perhaps somebody else, who has started it: it was named as the main one (MAINPID), and runs.
+    Named,
+    /// The same, and it has ended. Until its parent has waited for it, or has ended too, it is a zombie.
+    Zombie,
+}
+
 /// A workload that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -77,8 +88,8 @@ pub(crate) struct Running {
     pub(crate) pidfd: OwnedFd,
     /// Where it says that it is ready, if by a descriptor of its own.
     pub(crate) ready: Option<OwnedFd>,
-    /// Whether it is a process that was named (MAINPID), whose end somebody else than init may be told of.
-    pub(crate) is_named: bool,
+    /// Whether it is a process that was named (MAINPID).
+    pub(crate) naming: Naming,
     /// Whom signals are forwarded to.
     pub(crate) target: Target,
     /// Whether a signal that would kill it is held off.
@@ -135,7 +146,6 @@ impl EventLoop<'_> {
             if let Some(end) = end {
                 break end;
             }
-            // What somebody has said before his end counts: a daemon's parent names its child and goes.
             if let Some(end) = self.listen() {
                 break end;
             }
@@ -159,8 +169,9 @@ impl EventLoop<'_> {
             {
                 break end;
             }
-            if woken.by_main
-                && let Some(end) = self.main_vanished()
+            let is_zombie = self.workload.as_ref().is_some_and(|workload| workload.naming == Naming::Zombie);
+            if (woken.by_main || is_zombie)
+                && let Some(end) = self.main_has_ended()
             {
                 break end;
             }
@@ -184,6 +195,8 @@ impl EventLoop<'_> {
         let signals = self.signals;
         let drained = signals.drain(|signal| {
             has_news |= signal.number == libc::SIGCHLD;
+            // What has been said before it was sent counts for it: who is to get it, for one.
+            end = end.or_else(|| self.listen());
             if self.is_for_the_workload(signal) {
                 self.tell(if self.supervisor.ignores_once(signal.number) {
                     Moment::HandOff(signal.number)
@@ -230,6 +243,10 @@ impl EventLoop<'_> {
                     }
                     let is_main = self.workload.as_ref().is_some_and(|workload| workload.pid == pid);
                     self.tell(Moment::Child { pid: pid.as_raw(), status, is_main });
+                    // What it has said before its end counts: a daemon's parent names its child and goes.
+                    if is_main && let Some(end) = self.listen() {
+                        return (Some(end), false);
+                    }
                     Event::Child { pid: pid.as_raw(), status }
                 }
                 Ok(Waited::Nothing) => return (None, false),
@@ -285,8 +302,14 @@ impl EventLoop<'_> {
         } else {
             let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
             let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
-            let unread = (!self.unread.is_empty()).then_some(SEND_AGAIN);
-            next.into_iter().chain(guests).chain(unread).min().map(TimeSpec::from_duration)
+            let unread = (!self.unread.is_empty()).then_some(LOOK_AGAIN);
+            let zombie = self.workload.as_ref().filter(|workload| workload.naming == Naming::Zombie);
+            next.into_iter()
+                .chain(guests)
+                .chain(unread)
+                .chain(zombie.map(|_| LOOK_AGAIN))
+                .min()
+                .map(TimeSpec::from_duration)
         };
         let signals = self.signals.as_fd();
         let launcher = match &self.above {
@@ -295,7 +318,7 @@ impl EventLoop<'_> {
         };
         let workload = self.workload.as_ref();
         let ready = workload.and_then(|workload| workload.ready.as_ref()).map(AsFd::as_fd);
-        let main = workload.filter(|workload| workload.is_named).map(Running::pidfd);
+        let main = workload.filter(|workload| workload.naming == Naming::Named).map(Running::pidfd);
         let notify = self.runs.and_then(Runs::notify).map(AsFd::as_fd);
         let wanted = [launcher, ready, main, notify];
         // PID 1 allocates nothing: where nothing is to be waited for, its place is taken by one without events.
@@ -321,8 +344,9 @@ impl EventLoop<'_> {
     /// What the workload says through NOTIFY_SOCKET.
     fn listen(&mut self) -> Option<End> {
         let notify = self.runs.and_then(Runs::notify)?;
+        let main = self.workload.as_ref()?.pid.as_raw();
         let mut end = None;
-        notify.drain(|note| {
+        notify.drain(main, |note| {
             let ended = match note {
                 Note::Said(Said::MainPid(pid)) => self.main_is(Pid::from_raw(pid)),
                 Note::Said(said) => self.happened(Event::Said(said)),
@@ -341,7 +365,7 @@ impl EventLoop<'_> {
         let workload = self.workload.as_mut().filter(|workload| workload.pid != pid)?;
         match sys::open_pidfd(pid) {
             Ok(pidfd) => {
-                (workload.pid, workload.pidfd, workload.is_named) = (pid, pidfd, true);
+                (workload.pid, workload.pidfd, workload.naming) = (pid, pidfd, Naming::Named);
                 self.happened(Event::Said(Said::MainPid(pid.as_raw())))
             }
             Err(errno) => {
@@ -351,13 +375,17 @@ impl EventLoop<'_> {
         }
     }
 
-    /// A main process that was named has ended. If its end was for us to wait for, it has been told of.
-    fn main_vanished(&mut self) -> Option<End> {
-        let (end, _) = self.reap();
+    /// A main process that was named has ended. If its end is for us to wait for, that tells of it: its parent may be
+    /// about to end, so that it comes to us. If somebody else has waited for it, nobody tells.
+    fn main_has_ended(&mut self) -> Option<End> {
         let workload = self.workload.as_mut()?;
-        workload.is_named = false;
-        let is_main = self.supervisor.main_process() == Some(workload.pid.as_raw());
-        if is_main { end.or_else(|| self.happened(Event::MainVanished)) } else { end }
+        workload.naming = Naming::Zombie;
+        let is_known = self.supervisor.main_process() != Some(workload.pid.as_raw());
+        let is_gone = sys::signal_process(workload.pidfd(), 0, None) == Err(Errno::ESRCH);
+        if is_known || is_gone {
+            workload.naming = Naming::Ours;
+        }
+        if is_gone && !is_known { self.happened(Event::MainVanished) } else { None }
     }
 
     /// The newline by which the workload says that it is ready, or the end of file that says it never will.
@@ -448,7 +476,7 @@ impl EventLoop<'_> {
                 log::debug!("workload: {}: started again as pid {}", runs.command(), begun.pid);
                 if let Some(workload) = &mut self.workload {
                     let Begun { pid, pidfd, ready } = begun;
-                    *workload = Running { pid, pidfd, ready, is_named: false, ..*workload };
+                    *workload = Running { pid, pidfd, ready, naming: Naming::Ours, ..*workload };
                 }
                 self.tell_launcher(Report::Started { pid: begun.pid.as_raw(), namespaces: Vec::new() });
                 self.happened(Event::Started { pid: begun.pid.as_raw() })

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use error::Error;
-use event_loop::{Above, End, EventLoop, Running, Target};
+use event_loop::{Above, End, EventLoop, Naming, Running, Target};
 use handoff::{Descriptors, FileSystem, Group, Plan, Report, Step};
 use presets::Program;
 use report::Channel;
@@ -169,10 +169,9 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         launcher: Some(channel.as_fd()),
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: proc.as_ref().map(AsFd::as_fd),
-        null: Some(null.as_fd()),
         ..With::default()
     };
-    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with)?;
+    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
     let Begun { pid, pidfd, ready } = runs.begin()?;
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
@@ -180,10 +179,10 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     // What further runs get, init keeps. Else it is the workload's alone, and its arguments may be megabytes.
     if !plan.policy.may_run_again() {
-        let_go(&descriptors, null.as_fd());
+        let_go(&descriptors, runs.null());
     }
-    let runs = if plan.policy.needs_runs() { Some(runs) } else { None };
-    let workload = Some(Running { pid, pidfd, ready, is_named: false, target, shield: false });
+    let runs = Some(runs).filter(|_| plan.policy.needs_runs());
+    let workload = Some(Running { pid, pidfd, ready, naming: Naming::Ours, target, shield: false });
     Ok(EventLoop {
         supervisor,
         signals: &signals,

@@ -66,10 +66,11 @@ impl NotifySocket {
         Ok(format!("NOTIFY_SOCKET=@{}", String::from_utf8_lossy(name)).into())
     }
 
-    /// Calls `each` with what has been said from inside; what comes meanwhile may be left for the next time.
-    pub(crate) fn drain(&self, mut each: impl FnMut(Note)) {
+    /// Calls `each` with what has been said from inside; what comes meanwhile may be left for the next time. `main` is
+    /// inside, even if it has just been reaped.
+    pub(crate) fn drain(&self, main: i32, mut each: impl FnMut(Note)) {
         for _ in 0..AT_ONCE {
-            match self.receive() {
+            match self.receive(main) {
                 Ok(Some(text)) => notes(&text).into_iter().for_each(&mut each),
                 Ok(None) => {}
                 Err(Errno::EAGAIN) => return,
@@ -80,7 +81,7 @@ impl NotifySocket {
 
     /// None: a message from outside, or one that is too long. Descriptors that come with one are closed by the kernel,
     /// which finds no room for them; that is what ends sd_notify_barrier(3).
-    fn receive(&self) -> Result<Option<String>, Errno> {
+    fn receive(&self, main: i32) -> Result<Option<String>, Errno> {
         let mut buffer = [0; LONGEST];
         let mut control = cmsg_space!(UnixCredentials);
         let mut parts = [IoSliceMut::new(&mut buffer)];
@@ -99,7 +100,7 @@ impl NotifySocket {
         });
         let (length, flags) = (message.bytes, message.flags);
         let is_whole = !flags.contains(MsgFlags::MSG_TRUNC);
-        if !is_whole || !sender.is_some_and(is_inside) {
+        if !is_whole || !sender.is_some_and(|sender| sender == main || is_inside(sender)) {
             log::debug!("notify socket: a message from outside, or too long, is not heard");
             return Ok(None);
         }

@@ -31,6 +31,8 @@ pub(crate) struct Runs<'a> {
     signals: &'a SignalQueue,
     /// What is fixed for every run.
     with: With<'a>,
+    /// /dev/null, opened as long as that was sure to be it.
+    null: OwnedFd,
     notify: Option<NotifySocket>,
 }
 
@@ -43,8 +45,6 @@ pub(crate) struct With<'a> {
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// A proc that nobody can have tampered with.
     pub(crate) proc: Option<BorrowedFd<'a>>,
-    /// /dev/null, opened as long as that was sure to be it.
-    pub(crate) null: Option<BorrowedFd<'a>>,
     /// See [`Extra`].
     pub(crate) tell: Option<Tell<'a>>,
     /// See [`Extra`].
@@ -75,6 +75,7 @@ impl<'a> Runs<'a> {
         policy: &Policy,
         signals: &'a SignalQueue,
         with: With<'a>,
+        null: OwnedFd,
     ) -> Result<Self, Error> {
         let notify = match (policy.readiness, policy.watchdog) {
             (Readiness::Notify, _) | (_, Some(_)) => {
@@ -90,12 +91,17 @@ impl<'a> Runs<'a> {
             // Without it, every process of the workload is meant; sd_watchdog_enabled(3).
             workload.environment.retain(|variable| !variable.as_bytes().starts_with(b"WATCHDOG_PID="));
         }
-        Ok(Self { workload, probes, readiness: policy.readiness, signals, with, notify })
+        Ok(Self { workload, probes, readiness: policy.readiness, signals, with, null, notify })
     }
 
     /// CMD, for messages.
     pub(crate) fn command(&self) -> String {
         self.workload.command.first().map(|command| command.display().to_string()).unwrap_or_default()
+    }
+
+    /// /dev/null.
+    pub(crate) fn null(&self) -> BorrowedFd<'_> {
+        self.null.as_fd()
     }
 
     /// Where the workload says how it is.
@@ -139,7 +145,7 @@ impl<'a> Runs<'a> {
             descriptors: Descriptors::Only(Vec::new()),
             ..self.workload.clone()
         };
-        let extra = Extra { terminal: None, stdio: self.with.null, tell: None, ..self.extra() };
+        let extra = Extra { terminal: None, stdio: Some(self.null()), tell: None, ..self.extra() };
         spawn::spawn(&workload, self.signals, self.with.launcher, &extra).map(|(pid, _)| pid)
     }
 

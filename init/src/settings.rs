@@ -176,7 +176,9 @@ The end:
 Runs of CMD:
   --restart HOW          no, on-failure[:MAX], always or unless-stopped: start
                          it again when it has ended, after 100ms, twice as
-                         long each time, at most 30s; TERM and INT end it all
+                         long each time; TERM and INT end it all
+  --restart-max-delay TIME
+                         but not after more than this (30s)
   --stop-signal SIGNAL   what CMD gets when it is asked to stop (TERM)
   --ready HOW            notify (sd_notify), fd:N (a newline) or exec:CMD says
                          when it is ready
@@ -284,7 +286,7 @@ fn look_after(settings: &mut Settings, health: Health) -> Result<(), Error> {
     policy.health = settings.probes.health.is_some().then_some(health);
     policy.term_stops = policy.restart != Restart::No;
     policy.tells = policy.may_run_again() || policy.needs_runs() || policy.ready_timeout.is_some();
-    if policy.term_stops && !settings.has_grace {
+    if policy.tells && !settings.has_grace {
         policy.grace = SERVICE_GRACE;
     }
     if policy.stop_signal != libc::SIGTERM && !policy.term_stops {
@@ -300,7 +302,7 @@ fn look_after(settings: &mut Settings, health: Health) -> Result<(), Error> {
 
 /// An option with a value.
 fn set(settings: &mut Settings, health: &mut Health, option: &str, parser: &mut Parser) -> Result<(), Error> {
-    const TAKE_VALUES: [&str; 21] = [
+    const TAKE_VALUES: [&str; 22] = [
         "signal-to",
         "rewrite",
         "forward-delay",
@@ -314,6 +316,7 @@ fn set(settings: &mut Settings, health: &mut Health, option: &str, parser: &mut 
         "pdeathsig",
         "keep-fd",
         "restart",
+        "restart-max-delay",
         "stop-signal",
         "ready",
         "ready-timeout",

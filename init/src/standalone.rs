@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
 use nix::unistd::{Pid, getpid, getsid};
 
 use crate::error::Error;
-use crate::event_loop::{Above, End, EventLoop, Running, Target};
+use crate::event_loop::{Above, End, EventLoop, Naming, Running, Target};
 use crate::exit::Outcome;
 use crate::handoff::{Account, Descriptors, Group, Happening, Name, SignalState, Step, Why, Workload};
 use crate::parse;
@@ -120,10 +120,9 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
     let is_leader = settings.placement == Placement::Session && give_up_terminal(&speak);
     let state = prepare_callers_signals(&settings, state)?;
     let signals = prepare_signals()?;
-    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
     let runs = match settings.pause {
         true => None,
-        false => Some(of_settings(&settings, state, &signals, terminal.group(), tell, null.as_fd())?),
+        false => Some(of_settings(&settings, state, &signals, terminal.group(), tell)?),
     };
     let workload = runs.as_ref().map(|runs| begin(runs, &settings, terminal.group())).transpose()?;
     let runs = runs.filter(|_| settings.policy.needs_runs());
@@ -131,7 +130,7 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
     if !settings.policy.may_run_again() {
         let own = [
             Some(signals.as_fd()),
-            Some(null.as_fd()),
+            runs.as_ref().map(Runs::null),
             terminal.as_fd(),
             workload.as_ref().map(|workload| workload.pidfd.as_fd()),
             workload.as_ref().and_then(|workload| workload.ready.as_ref()).map(AsFd::as_fd),
@@ -245,7 +244,6 @@ fn of_settings<'a>(
     queue: &'a SignalQueue,
     group: Group,
     tell: Option<Tell<'a>>,
-    null: BorrowedFd<'a>,
 ) -> Result<Runs<'a>, Error> {
     let user = settings.user.as_deref().map(user).transpose()?;
     if let Some(directory) = &settings.directory {
@@ -271,10 +269,10 @@ fn of_settings<'a>(
         tell,
         exec_failure: settings.exec_failure,
         listen_pid: settings.listen_pid,
-        null: Some(null),
         ..With::default()
     };
-    Runs::new(workload, settings.probes.clone(), &settings.policy, queue, with)
+    let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;
+    Runs::new(workload, settings.probes.clone(), &settings.policy, queue, with, null)
 }
 
 fn begin(runs: &Runs<'_>, settings: &Settings, group: Group) -> Result<Running, Error> {
@@ -284,7 +282,7 @@ fn begin(runs: &Runs<'_>, settings: &Settings, group: Group) -> Result<Running, 
         (Target::Group, Group::Callers) => Target::Main,
         (target, _) => target,
     };
-    Ok(Running { pid, pidfd, ready, is_named: false, target, shield: settings.shield })
+    Ok(Running { pid, pidfd, ready, naming: Naming::Ours, target, shield: settings.shield })
 }
 
 /// CMD, for messages.

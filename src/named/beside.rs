@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use super::detach::Launching;
 use super::files::{IdFile, PidFile};
 use super::life::{self, Identity};
-use super::log_file::LogFile;
+use super::log_file::{LogFile, OUTPUT};
 use super::monitor::Monitor;
 use super::name::Name;
 use super::output::{self, Output};
@@ -35,8 +35,6 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
-/// In a sandbox's folder: what the workload writes, where it is detached.
-const LOG: &str = "output.log";
 /// How long a reader of what is passed on may hold up the end.
 const READERS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -96,7 +94,7 @@ impl Beside {
         if let Some(name) = &settings.name {
             let claimed = Registry::of_caller()?.claim(name)?;
             if settings.detach {
-                log.get_or_insert_with(|| claimed.path().join(LOG));
+                log.get_or_insert_with(|| claimed.path().join(OUTPUT));
             }
             let identity = Identity {
                 name: name.as_str().into(),
@@ -128,20 +126,27 @@ impl Beside {
 
     /// Init said this.
     pub fn happened(&mut self, event: &Event) {
+        // Before anybody who has waited for it is told.
+        if let Some(file) = &mut self.pid_file {
+            match event {
+                Event::Started(started) => file.write(started.pid),
+                Event::MainPid(pid) => file.write(*pid),
+                Event::Happened(Happening::RunEnded { .. }) => file.remove(),
+                _ => {}
+            }
+        }
         if let Some(monitor) = &mut self.monitor {
             monitor.happened(event);
         }
         match event {
-            Event::Started(started) => {
+            Event::Started(_) => {
                 self.has_run = true;
-                self.has_pid(started.pid);
                 self.id_file.iter_mut().for_each(IdFile::stay);
                 self.manager.iter_mut().for_each(Manager::started);
                 if !self.until_ready {
                     self.detach();
                 }
             }
-            Event::MainPid(pid) => self.has_pid(*pid),
             Event::Happened(happening) => {
                 if let Some(manager) = &mut self.manager {
                     manager.happened(happening);
@@ -150,13 +155,7 @@ impl Beside {
                     self.detach();
                 }
             }
-            Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
-        }
-    }
-
-    fn has_pid(&mut self, pid: i32) {
-        if let Some(file) = &mut self.pid_file {
-            file.write(pid);
+            Event::MainPid(_) | Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
         }
     }
 

@@ -6,16 +6,19 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use launch_init::exit::Outcome;
 use launch_init::signals::{self, SignalQueue};
 use launch_init::sys::{let_go_of, open_null, open_pidfd, signal_process};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{ForkResult, chdir, pipe2, setsid};
 
 use super::name::Name;
+use super::progress::Progress;
 use crate::error::Error;
 use crate::sandbox::above_stdio;
 use crate::sys;
@@ -98,12 +101,14 @@ impl Waiting {
     pub fn wait(self, name: &Name) -> Result<u8, Error> {
         let queue = SignalQueue::new().map_err(Error::Signals)?;
         let mut stop_with = libc::SIGTERM;
+        let mut progress = Progress::new(&format!("waiting for {name}"), "", 1);
         loop {
+            let left = progress.tick().map(|at| at.saturating_duration_since(Instant::now()));
             let mut polled = [
                 PollFd::new(queue.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.news.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut polled, PollTimeout::NONE) {
+            match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::Detach(errno)),
             }

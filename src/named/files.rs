@@ -54,6 +54,17 @@ impl PidFile {
         }
     }
 
+    /// Nobody has it any more.
+    pub fn remove(&mut self) {
+        let Some(pid) = self.pid.take() else { return };
+        // Somebody else may have put another one there, who is not us.
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == format!("{pid}\n"))
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("pid file: {}: not removed: {error}", self.path.display());
+        }
+    }
+
     fn make(&self) -> Result<File, std::io::Error> {
         OpenOptions::new()
             .write(true)
@@ -69,13 +80,7 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // It is there only until it has been renamed.
         let _ = fs::remove_file(&self.new);
-        let Some(pid) = self.pid else { return };
-        // Somebody else may have put another one there, who is not us.
-        if fs::read_to_string(&self.path).is_ok_and(|text| text == format!("{pid}\n"))
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            log::warn!("pid file: {}: not removed: {error}", self.path.display());
-        }
+        self.remove();
     }
 }
 

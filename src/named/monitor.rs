@@ -222,7 +222,9 @@ impl Monitor {
         let reply = match request {
             Request::State => self.reply_state(),
             Request::Usage => {
-                let usage = Some(usage(getpid(), &[]));
+                // They wait outside for the command's process, which is inside.
+                let joiners: Vec<_> = self.joiners.iter().map(Joiner::pid).collect();
+                let usage = Some(usage(getpid(), &joiners));
                 Reply::State { state: Box::new(self.life.state.clone()), usage }
             }
             Request::Wait => return self.waiting.push((client, Waits::End)),
@@ -272,7 +274,8 @@ impl Monitor {
         }
         match sandbox.order(Order::Signal { signal }) {
             Ok(()) => {
-                self.events.write("signal", json!({ "signal": signal, "name": signals::name(signal) }));
+                self.events
+                    .write("signal", json!({ "signal": signal, "signal_name": signals::name(signal) }));
                 Reply::Done
             }
             Err(error) => refused(error.reason()),

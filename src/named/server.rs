@@ -241,9 +241,11 @@ impl Server {
             give_up_at: Some(Instant::now() + PATIENCE),
         };
         if self.clients.len() >= MOST_CLIENTS {
-            let idle = self.clients.iter().position(|client| !client.waits && client.to_send.is_empty());
+            // The one who has said nothing for the longest time has the least to lose.
+            let is_idle = |client: &Client| !client.waits && client.to_send.is_empty();
+            let idle = self.clients.iter().filter(|client| is_idle(client)).map(|client| client.number).min();
             match idle {
-                Some(at) => drop(self.clients.remove(at)),
+                Some(number) => self.clients.retain(|client| client.number != number),
                 None => {
                     let reason = format!("{MOST_CLIENTS} commands wait for it already");
                     let _ = client.say(&Reply::Refused { reason }, None);

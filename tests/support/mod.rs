@@ -6,6 +6,8 @@ pub mod session;
 
 pub mod hostile;
 
+pub mod place;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -130,6 +130,7 @@ impl Plan {
         w.u8(self.policy.stop_signal as u8);
         w.bool(self.policy.term_stops);
         w.restart(self.policy.restart);
+        w.duration(self.policy.longest_delay);
         match self.policy.readiness {
             Readiness::Started => w.u8(0),
             Readiness::Notify => w.u8(1),
@@ -204,6 +205,7 @@ impl Plan {
                 stop_signal: r.signal()?,
                 term_stops: r.bool()?,
                 restart: r.restart()?,
+                longest_delay: r.duration()?,
                 readiness: match r.u8()? {
                     0 => Readiness::Started,
                     1 => Readiness::Notify,
@@ -1028,6 +1030,7 @@ mod tests {
                 stop_signal: libc::SIGQUIT,
                 term_stops: true,
                 restart: Restart::OnFailure { most: Some(5) },
+                longest_delay: Duration::from_secs(7),
                 readiness: Readiness::Descriptor(3),
                 ready_timeout: Some(Duration::from_secs(9)),
                 watchdog: Some(Duration::from_millis(300)),

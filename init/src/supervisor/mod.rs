@@ -16,7 +16,7 @@ use crate::exit::{self, Outcome};
 use crate::handoff::{Happening, Order, Why};
 use crate::signals::Received;
 use backoff::Backoff;
-pub use policy::{Health, Leftovers, Policy, Readiness, Restart, Rewrites};
+pub use policy::{Health, LONGEST_DELAY, Leftovers, Policy, Readiness, Restart, Rewrites};
 use run::{Due, Run};
 
 /// Something that happened.
@@ -192,7 +192,7 @@ impl Supervisor {
             why: None,
             is_last: false,
             run: Run::started(&policy, now),
-            backoff: Backoff::new(workload, now),
+            backoff: Backoff::new(workload, policy.longest_delay, now),
             ignored_once: 0,
             stops_too: false,
         }

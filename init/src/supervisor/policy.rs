@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// The most that a run waits for, unless something else is asked for.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
 /// What the caller asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -25,6 +28,8 @@ pub struct Policy {
     pub term_stops: bool,
     /// Whether a new run follows when one has ended.
     pub restart: Restart,
+    /// The most that the next run waits for; see backoff.rs.
+    pub longest_delay: Duration,
     /// When a run counts as ready.
     pub readiness: Readiness,
     /// How long a run may take until it is ready.
@@ -66,6 +71,7 @@ impl Default for Policy {
             stop_signal: libc::SIGTERM,
             term_stops: false,
             restart: Restart::No,
+            longest_delay: LONGEST_DELAY,
             readiness: Readiness::Started,
             ready_timeout: None,
             watchdog: None,
