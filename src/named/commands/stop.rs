@@ -72,7 +72,7 @@ fn how(name: &Name, state: &State, killed: bool, grace: Option<u64>) -> String {
 
 /// As it is written on a command line.
 fn time(ms: u64) -> String {
-    if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
 pub(super) fn in_ms(time: Duration) -> u64 {
