@@ -469,8 +469,7 @@ fn a_shell_with_tty_has_job_control() {
         session.types("fg\n");
         session.shows("exec cat'");
         session.types("again\n");
-        // As the terminal shows it, and as the command does.
-        session.shows("again");
+        // As the terminal shows it, or as the command does: it reads from here on.
         session.shows("again");
         session.types("\x04");
         session.shows("inside> ");
