@@ -16,7 +16,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use launch_init::handoff::{Account, FileSystem, Group, Limit, Step};
 use launch_init::parse::{account, descriptor, duration, id, readiness, restart, signal, variable};
-use launch_init::supervisor::{Readiness, Restart};
+use launch_init::supervisor::{LONGEST_DELAY, Readiness, Restart};
 
 use self::sandboxes::Sandboxes;
 use crate::config::Files;
@@ -308,11 +308,11 @@ pub struct Cli {
     label: Vec<(String, String)>,
 
     /// Whether the command is started again when it has ended, in the same namespaces: no, on-failure[:MAX], always, or
-    /// unless-stopped; after 100 ms, then twice as long each time [default: no]
+    /// unless-stopped; after 100 ms, then twice as long each time, until it has run for 10 s [default: no]
     #[arg(long, value_name = "POLICY", value_parser = restart, help_heading = "Long life")]
     restart: Option<Restart>,
 
-    /// The most that the next start is waited for [default: 30s]
+    /// The most that it waits for until it is started again [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true, help_heading = "Long life")]
     restart_max_delay: Option<Duration>,
 
@@ -616,7 +616,7 @@ impl Cli {
             stop_signal: self.stop_signal.unwrap_or(libc::SIGTERM),
             is_service: self.is_named() || self.stop_signal.is_some(),
             restart: self.restart.unwrap_or(Restart::No),
-            longest_delay: self.restart_max_delay,
+            longest_delay: self.restart_max_delay.unwrap_or(LONGEST_DELAY),
             ready: self.ready.clone().unwrap_or(Ready::Started),
             ready_timeout: self.ready_timeout,
             watchdog: self.watchdog,
@@ -890,6 +890,38 @@ mod tests {
         assert!(
             refused("--net none diff a").starts_with("command line: diff: a command must stand behind --")
         );
+    }
+
+    #[test]
+    fn what_is_done_with_named_sandboxes_is_a_request_of_its_own() {
+        let parsed = |line: &str| match parse_words(line) {
+            Ok(Request::Sandboxes(sandboxes)) => sandboxes,
+            other => panic!("{line}: {other:?}"),
+        };
+        let names =
+            |names: &[&str]| names.iter().map(|name| name.parse().expect("a name")).collect::<Vec<Name>>();
+        assert!(matches!(parsed("wait a b"), Sandboxes::Wait(it) if it.names == names(&["a", "b"])));
+        assert!(matches!(parsed("kill a"), Sandboxes::Kill(it) if it.signal == libc::SIGTERM));
+        assert!(matches!(parsed("kill -s int a"), Sandboxes::Kill(it) if it.signal == libc::SIGINT));
+        assert!(matches!(parsed("stop --all"), Sandboxes::Stop(it) if it.all && it.names.is_empty()));
+        assert!(
+            matches!(parsed("stop --grace 1500ms a"), Sandboxes::Stop(it) if it.grace == Some(Duration::from_millis(1500)))
+        );
+        assert!(
+            matches!(parsed("ps --filter state=exited --filter label=a"), Sandboxes::Ps(it) if it.filter.len() == 2)
+        );
+        assert_eq!(options("-- ps").command, ["ps"]);
+        for (line, expected) in [
+            ("stop", "stop: says not which sandbox; say launch stop NAME"),
+            ("wait a b/c", "wait: \"b/c\" has a slash; a name is no path"),
+            ("ps a", "a: is one too many; see launch ps --help"),
+            ("rm --forse a", "--forse: no such option; did you mean --force?"),
+            ("rm --xyz a", "--xyz: no such option; see launch rm --help"),
+            ("stop --all a", "--all: cannot be used together with NAME"),
+            ("kill -s 99 a", "--signal: \"99\" is no signal: say TERM, 15 or RTMIN+1"),
+        ] {
+            assert_eq!(refused(line), format!("command line: {expected}"), "{line}");
+        }
     }
 
     #[test]

@@ -263,9 +263,10 @@ impl Command {
         self
     }
 
-    /// The most that a next run waits for; 30 s by default.
+    /// The most that a further run waits for: 30 s by default. The first one waits for 100 ms, each further one twice as long,
+    /// until one has lasted 10 s.
     pub fn longest_delay(&mut self, delay: Duration) -> &mut Self {
-        self.options.longest_delay = Some(delay);
+        self.options.longest_delay = delay;
         self
     }
 

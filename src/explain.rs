@@ -1220,6 +1220,7 @@ init, PID 1 inside:
             stop_signal: libc::SIGQUIT,
             term_stops: true,
             restart: Restart::OnFailure { most: Some(5) },
+            longest_delay: Duration::from_secs(7),
             readiness: Readiness::Command,
             ready_timeout: Some(Duration::from_secs(9)),
             watchdog: Some(Duration::from_secs(7)),
@@ -1249,7 +1250,7 @@ init, PID 1 inside:
                     "restarts": true,
                 }),
             ),
-            ("restart", json!({ "policy": "on-failure", "most": 5, "longest_delay_seconds": 30.0 })),
+            ("restart", json!({ "policy": "on-failure", "most": 5, "longest_delay_seconds": 7.0 })),
         ];
         for (object, expected) in expected {
             assert_eq!(details(&plan, "look after", object), expected, "{object}");

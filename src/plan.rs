@@ -13,7 +13,7 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Probes, Root,
     SignalState, Source, Step, Upper, Workload,
 };
-use launch_init::supervisor::{Health, Policy, Readiness, Restart};
+use launch_init::supervisor::{Health, LONGEST_DELAY, Policy, Readiness, Restart};
 use nix::errno::Errno;
 
 use crate::error::Error;
@@ -143,8 +143,8 @@ pub struct Options {
     pub is_service: bool,
     /// Whether a new run of the workload follows when one has ended.
     pub restart: Restart,
-    /// The most that a next run waits for; none: 30 s.
-    pub longest_delay: Option<Duration>,
+    /// The most that it waits for; the first one after an end waits for 100 ms, each further one twice as long.
+    pub longest_delay: Duration,
     /// When a run counts as ready.
     pub ready: Ready,
     /// How long a run may take until it is ready.
@@ -197,7 +197,7 @@ impl Default for Options {
             stop_signal: libc::SIGTERM,
             is_service: false,
             restart: Restart::No,
-            longest_delay: None,
+            longest_delay: LONGEST_DELAY,
             ready: Ready::Started,
             ready_timeout: None,
             watchdog: None,
@@ -573,7 +573,7 @@ fn policy(options: &Options) -> Policy {
         stop_signal: options.stop_signal,
         term_stops: options.is_service || restarts,
         restart: options.restart,
-        longest_delay: options.longest_delay.unwrap_or(Policy::default().longest_delay),
+        longest_delay: options.longest_delay,
         readiness: options.ready.split().0,
         ready_timeout: options.ready_timeout,
         watchdog: options.watchdog,

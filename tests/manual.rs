@@ -9,14 +9,36 @@ use std::process::Command;
 
 use support::{code_and_stderr, program, run, stdout_of, text};
 
-/// The man page as the definition gives it.
+/// The man page as the definition gives it. What it calls pages of their own are forms of this one, whose options have
+/// sections of their own in it.
 fn man_page() -> String {
     let mut page = Vec::new();
     let man = clap_mangen::Man::new(launch::cli::definition())
         .source(concat!("launch ", env!("CARGO_PKG_VERSION")));
     man.render(&mut page).expect("render");
-    // What it calls a page of its own is a form of this one.
-    text(&page).replace("launch\\-diff(1)", "\\fBlaunch diff\\fR DIR")
+    let mut page = text(&page);
+    let mut sections = String::new();
+    for mut command in subcommands() {
+        let name = command.get_name().to_owned();
+        let usage = command.render_usage().to_string().replace("Usage: ", "").replace('-', "\\-");
+        let form = format!("\\fBlaunch {name}\\fR");
+        page = page
+            .replace(&format!("launch\\-{name}(1)"), &usage.replacen(&format!("launch {name}"), &form, 1));
+        let mut section = Vec::new();
+        clap_mangen::Man::new(command).render_options_section(&mut section).expect("render");
+        let section = text(&section);
+        let (_, options) = section.split_once(".SH OPTIONS\n").expect("a section");
+        sections.push_str(&format!(".SH \"LAUNCH {}\"\n{options}", name.to_uppercase()));
+    }
+    let (before, after) = page.split_once(".SH EXTRA\n").expect("what follows the subcommands");
+    format!("{before}{sections}.SH EXTRA\n{after}")
+}
+
+/// The definitions of `launch diff` and the others.
+fn subcommands() -> Vec<clap::Command> {
+    let mut definition = launch::cli::definition();
+    definition.build();
+    definition.get_subcommands().cloned().collect()
 }
 
 #[test]
@@ -44,6 +66,29 @@ fn every_option_is_in_the_help_and_in_the_man_page() {
     }
     for line in ["CMD [ARG...]", "127    CMD was not found"] {
         assert!(help.contains(line), "{line:?} is not in the help");
+    }
+}
+
+#[test]
+fn every_command_and_its_options_are_in_its_help_and_in_the_man_page() {
+    let general = stdout_of(Command::new(program()).arg("--help"));
+    let page = man_page();
+    for command in subcommands() {
+        let name = command.get_name();
+        assert!(general.contains(&format!("\n  {name} ")), "{name} is not in the help");
+        let help = stdout_of(Command::new(program()).args([name, "--help"]));
+        let heading = format!(".SH \"LAUNCH {}\"\n", name.to_uppercase());
+        let (_, section) =
+            page.split_once(&heading).unwrap_or_else(|| panic!("{name} is not in the man page"));
+        let section = section.split(".SH ").next().unwrap_or_default();
+        for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(help.contains(&format!("--{option}")), "--{option} is not in the help of {name}");
+            let in_roff = format!("\\-\\-{}", option.replace('-', "\\-"));
+            assert!(section.contains(&in_roff), "--{option} of {name} is not in the man page");
+        }
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{argument} of {name} is not explained");
+        }
     }
 }
 

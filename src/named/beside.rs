@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use super::detach::Launching;
 use super::files::{IdFile, PidFile};
 use super::life::{self, Identity};
-use super::log_file::LogFile;
+use super::log_file::{LogFile, OUTPUT};
 use super::monitor::Monitor;
 use super::name::Name;
 use super::output::{self, Output};
@@ -35,8 +35,6 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
-/// In a sandbox's folder: what the workload writes, where it is detached.
-const LOG: &str = "output.log";
 /// How long a reader of what is passed on may hold up the end.
 const READERS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -96,7 +94,7 @@ impl Beside {
         if let Some(name) = &settings.name {
             let claimed = Registry::of_caller()?.claim(name)?;
             if settings.detach {
-                log.get_or_insert_with(|| claimed.path().join(LOG));
+                log.get_or_insert_with(|| claimed.path().join(OUTPUT));
             }
             let identity = Identity {
                 name: name.as_str().into(),

@@ -315,6 +315,7 @@ enum Stage {
     /// It has said all, and ends, or has not, and does: what it leaves behind is complete when it has.
     Ending {
         connection: Connection,
+        number: usize,
         reply: Option<Reply>,
         give_up_at: Instant,
     },
@@ -414,32 +415,51 @@ impl Peer {
                         return Ok(None);
                     }
                     Heard::Reply(reply @ Reply::Ended { .. }) => {
-                        self.stage =
-                            Stage::Ending { connection, reply: Some(reply), give_up_at: now + PATIENCE };
+                        self.stage = Stage::Ending {
+                            connection,
+                            number,
+                            reply: Some(reply),
+                            give_up_at: now + PATIENCE,
+                        };
                     }
                     Heard::Reply(_) if number + 1 < questions.len() => {
                         self.ask(connection, questions, number + 1)?;
                     }
                     Heard::Reply(reply) => return Ok(Some(Answer::Reply(reply))),
                     Heard::End => {
-                        self.stage = Stage::Ending { connection, reply: None, give_up_at: now + PATIENCE };
+                        self.stage =
+                            Stage::Ending { connection, number, reply: None, give_up_at: now + PATIENCE };
                     }
                 },
-                Stage::Ending { connection, reply, give_up_at } => {
+                Stage::Ending { connection, number, reply, give_up_at } => {
                     let mut polled = [PollFd::new(connection.monitor(), PollFlags::POLLIN)];
                     let has_ended =
                         sleep(&mut polled, Some(Duration::ZERO)).is_err() || polled[0].any() != Some(false);
                     if !has_ended && now < give_up_at {
-                        self.stage = Stage::Ending { connection, reply, give_up_at };
+                        self.stage = Stage::Ending { connection, number, reply, give_up_at };
                         return Ok(None);
                     }
                     if let Some(reply) = reply {
                         return Ok(Some(Answer::Reply(reply)));
                     }
-                    return match self.settled()? {
-                        Some(answer) => Ok(Some(answer)),
-                        None => Err(wrong(self.found.name(), "control socket: closed without an answer")),
-                    };
+                    if let Some(answer) = self.settled()? {
+                        return Ok(Some(answer));
+                    }
+                    if self.found.standing == Standing::Running(connection.monitor) {
+                        return Err(wrong(self.found.name(), "control socket: closed without an answer"));
+                    }
+                    // Another sandbox has the name by now. It can be looked at as well, but is not what was to be ended.
+                    match questions.get(number).map(|question| &question.request) {
+                        Some(Request::State | Request::Usage) => {
+                            self.stage = Stage::Opening { again_at: now, give_up_at: now + PATIENCE };
+                        }
+                        _ => {
+                            return Err(wrong(
+                                self.found.name(),
+                                "has ended, and another one has its name now",
+                            ));
+                        }
+                    }
                 }
                 Stage::Done => return Ok(None),
             }

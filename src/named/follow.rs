@@ -276,11 +276,14 @@ mod tests {
     use std::fs;
     use std::io::Write;
     use std::path::Path;
+    use std::time::Instant;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::named::log_file::LogFile;
+    use crate::named::records::{Stream, parse};
 
     fn follower(folder: &Path) -> Follower {
         Follower::new(File::open(folder).expect("open").into(), "log")
@@ -346,6 +349,34 @@ mod tests {
         append(&folder, "9\n");
         assert_eq!(lines(&mut follower), ["5", "7", "8", "9"]);
         assert!(follower.take_missed() && !follower.take_missed());
+    }
+
+    #[test]
+    fn each_line_comes_once_however_fast_the_files_are_rotated() {
+        let folder = TempDir::new().expect("folder");
+        let path = folder.path().join("log");
+        let writing = std::thread::spawn(move || {
+            let mut log = LogFile::open(&path, 1000, 10_000).expect("log");
+            for number in 0..3_000 {
+                log.append(Stream::Stdout, format!("{number}\n").as_bytes(), Instant::now());
+            }
+        });
+        let mut follower = follower(folder.path());
+        let mut numbers = Vec::new();
+        loop {
+            // In this order: what it wrote before its end is read.
+            let is_over = writing.is_finished();
+            for line in lines(&mut follower) {
+                let record = parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+                numbers.push(str::from_utf8(record.text).expect("text").parse::<u32>().expect("a number"));
+            }
+            if is_over {
+                break;
+            }
+        }
+        writing.join().expect("thread");
+        assert!(numbers.iter().copied().eq(0..3_000), "{} numbers", numbers.len());
+        assert!(!follower.take_missed());
     }
 
     #[test]

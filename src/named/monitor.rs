@@ -219,7 +219,8 @@ impl Monitor {
         let reply = match request {
             Request::State => self.reply_state(),
             Request::Usage => {
-                let joiners: Vec<Pid> = self.joiners.iter().map(Joiner::pid).collect();
+                // They wait outside for the command's process, which is inside.
+                let joiners: Vec<_> = self.joiners.iter().map(Joiner::pid).collect();
                 let usage = Some(usage(getpid(), &joiners));
                 Reply::State { state: Box::new(self.life.state.clone()), usage }
             }

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,8 +25,11 @@ pub struct Progress {
     finished: usize,
     started: Instant,
     drawn: Option<Instant>,
-    /// On a terminal.
+    /// Whether stderr is a terminal on which a line can be drawn anew.
+    is_live: bool,
+    /// That line, and what it says.
     bar: Option<ProgressBar>,
+    text: String,
     is_silent: bool,
 }
 
@@ -47,14 +50,16 @@ impl Progress {
             finished: 0,
             started: Instant::now(),
             drawn: None,
+            is_live: !ProgressDrawTarget::stderr().is_hidden(),
             bar: None,
+            text: String::new(),
             is_silent: false,
         }
     }
 
     /// Draws it, if that is due; when it will be again.
     pub fn tick(&mut self) -> Option<Instant> {
-        if self.is_silent || !std::io::stderr().is_terminal() {
+        if self.is_silent || !self.is_live {
             return None;
         }
         let now = Instant::now();
@@ -65,8 +70,11 @@ impl Progress {
         let seconds = now.duration_since(self.started).as_secs();
         let text = text(&self.doing, self.finished, self.total, seconds);
         let bar = self.bar.get_or_insert_with(line_that_lives);
-        bar.set_message(text);
         bar.tick();
+        if self.text != text {
+            bar.set_message(text.clone());
+            self.text = text;
+        }
         self.drawn = Some(now);
         Some(now + PICTURE)
     }
@@ -75,7 +83,7 @@ impl Progress {
     pub fn finish_one(&mut self, name: &str) {
         self.finished += 1;
         let is_short = self.started.elapsed() < SHORT;
-        if self.is_silent || self.total < 2 || is_short || std::io::stderr().is_terminal() {
+        if self.is_silent || self.total < 2 || is_short || self.is_live {
             return;
         }
         let line = format!("launch: {} {name} ({} of {})\n", self.done, self.finished, self.total);

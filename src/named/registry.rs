@@ -232,7 +232,13 @@ impl Registry {
                     let leaves =
                         hold == Hold::Clearing || folder.state().is_ok_and(|state| state.phase.is_over());
                     if !leaves || Instant::now() >= give_up_at {
-                        return Err(wrong(name, format!("is already running (pid {pid})")));
+                        return Err(wrong(
+                            name,
+                            match hold {
+                                Hold::Monitor => format!("is already running (pid {pid})"),
+                                Hold::Clearing => format!("its folder is being cleared (by pid {pid})"),
+                            },
+                        ));
                     }
                     wait_a_moment(pid, hold);
                 }

@@ -70,16 +70,16 @@ fn print_one(found: &Found, follows: bool) -> Result<(), Error> {
 fn of_all(registry: &Registry, follows: bool) -> Result<(), Error> {
     allow_many_descriptors();
     let mut printer = Printer::new()?;
-    let mut sources = HashMap::new();
+    let (mut sources, mut refused) = (HashMap::new(), HashSet::new());
     if !follows {
-        find(registry, None, &mut sources)?;
+        find(registry, None, &mut sources, &mut refused)?;
         return print(&mut printer, sources.values_mut());
     }
     let watcher = watcher()?;
     let watch_all = |folder: BorrowedFd<'_>| watcher.watch(folder).map_err(|errno| all(registry, errno));
     let mut folder = registry.make_folder()?;
     let mut watched = watch_all(folder.as_fd())?;
-    find(registry, Some(&watcher), &mut sources)?;
+    find(registry, Some(&watcher), &mut sources, &mut refused)?;
     print(&mut printer, sources.values_mut())?;
     loop {
         if wait(&watcher, None, &printer, None)?.is_enough {
@@ -94,7 +94,7 @@ fn of_all(registry: &Registry, follows: bool) -> Result<(), Error> {
                 folder = registry.make_folder()?;
                 watched = watch_all(folder.as_fd())?;
             }
-            let new = find(registry, Some(&watcher), &mut sources)?;
+            let new = find(registry, Some(&watcher), &mut sources, &mut refused)?;
             let is_new = |source: &Source| new.contains(&source.name);
             print(&mut printer, sources.values_mut().filter(|source| is_new(source)))?;
         }
@@ -164,11 +164,13 @@ fn print<'a>(printer: &mut Printer, sources: impl IntoIterator<Item = &'a mut So
     printer.flush()
 }
 
-/// Brings the sources up to date with the sandboxes that are there; returns which are new.
+/// Brings the sources up to date with the sandboxes that are there; returns which are new. Of a folder that is `refused`
+/// it is told once.
 fn find(
     registry: &Registry,
     watcher: Option<&Watcher>,
     sources: &mut HashMap<Name, Source>,
+    refused: &mut HashSet<Name>,
 ) -> Result<HashSet<Name>, Error> {
     // A folder that was removed has been read to its end.
     sources.retain(|_, source| !is_removed(source.follower.directory()));
@@ -182,7 +184,9 @@ fn find(
             Ok(_) => continue,
             Err(error) if error == registry.unknown(name) => continue,
             Err(error) => {
-                log::warn!("{error}");
+                if refused.insert(name.clone()) {
+                    log::warn!("{error}");
+                }
                 continue;
             }
         };

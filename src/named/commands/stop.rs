@@ -4,19 +4,20 @@
 
 use std::time::Duration;
 
-use super::{Errors, find, not_done, running};
+use super::{Errors, each_once, is_there, not_done, running};
 use crate::cli::sandboxes::Stop;
 use crate::error::Error;
 use crate::named::client::{Answer, Question, ask_all};
 use crate::named::control::{Reply, Request};
 use crate::named::name::Name;
 use crate::named::progress::Progress;
-use crate::named::registry::Registry;
+use crate::named::registry::{Found, Registry, Standing};
 use crate::named::state::{Phase, State};
 use crate::stdout::print;
 
 pub(super) fn run(registry: &Registry, options: &Stop, errors: &mut Errors<'_>) -> Result<u8, Error> {
-    let found = if options.all { running(registry, errors)? } else { find(registry, &options.names, errors) };
+    let found =
+        if options.all { running(registry, errors)? } else { named(registry, &options.names, errors) };
     let grace = options.grace.map(in_ms);
     // A monitor that does not answer the first one will not stop anything either.
     let questions = [Question::quick(Request::State), Question::slow(Request::Stop { grace_ms: grace })];
@@ -45,6 +46,19 @@ pub(super) fn run(registry: &Registry, options: &Stop, errors: &mut Errors<'_>) 
     printed.map(|()| 0)
 }
 
+/// Those of these names. One whose monitor was killed has ended, which is what was asked for.
+fn named(registry: &Registry, names: &[Name], errors: &mut Errors<'_>) -> Vec<Found> {
+    let mut there = Vec::new();
+    for found in registry.look_at_all(&each_once(names)) {
+        let Some(found) = errors.or_add(found) else { continue };
+        match found.standing {
+            Standing::Stale => drop(errors.or_add(found.clear())),
+            _ => there.extend(is_there(registry, found, errors)),
+        }
+    }
+    there
+}
+
 /// What it took.
 fn how(name: &Name, state: &State, killed: bool, grace: Option<u64>) -> String {
     if killed {
@@ -58,11 +72,7 @@ fn how(name: &Name, state: &State, killed: bool, grace: Option<u64>) -> String {
 
 /// As it is written on a command line.
 fn time(ms: u64) -> String {
-    match (ms / 1000, ms % 1000) {
-        (seconds, 0) => format!("{seconds}s"),
-        (0, ms) => format!("{ms}ms"),
-        (seconds, ms) => format!("{seconds}.{}s", format!("{ms:03}").trim_end_matches('0')),
-    }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
 pub(super) fn in_ms(time: Duration) -> u64 {
@@ -75,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_time_is_written_as_it_is_given() {
-        for (ms, expected) in [(0, "0s"), (500, "500ms"), (1500, "1.5s"), (1050, "1.05s"), (10_000, "10s")] {
+        for (ms, expected) in [(0, "0s"), (500, "500ms"), (1500, "1500ms"), (10_000, "10s")] {
             assert_eq!(time(ms), expected);
         }
     }
