@@ -2,136 +2,29 @@
 
 mod support;
 
-use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
+use support::place::Place;
 use support::session::Session;
-use support::{Caller, Folder, Running, Talk, callers, code, program, refused, run, stdout_of, text, until};
-
-/// Where a caller's sandboxes are, and nobody else's: root gets a mount namespace with a /run of its own.
-struct Place {
-    caller: Caller,
-    folder: Folder,
-    /// What holds the namespace.
-    namespace: Option<Talk>,
-}
-
-impl Place {
-    fn of(caller: Caller) -> Self {
-        let folder = Folder::of(caller);
-        let path = folder.directory("run");
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("chmod");
-        let namespace = (caller == Caller::Root).then(|| {
-            let mut command = Command::new("unshare");
-            command.args([
-                "--mount",
-                "sh",
-                "-c",
-                "mount --bind \"$0\" /run && echo ready && read -r _",
-                &path,
-            ]);
-            let holder = Talk::start(&mut command);
-            assert_eq!(holder.hear().as_deref(), Some("ready"));
-            holder
-        });
-        Self { caller, folder, namespace }
-    }
-
-    /// What stands before a program that this caller runs there.
-    fn words(&self) -> Vec<String> {
-        match &self.namespace {
-            Some(holder) => {
-                vec!["nsenter".into(), format!("--mount=/proc/{}/ns/mnt", holder.pid()), "--".into()]
-            }
-            None => vec!["env".into(), format!("XDG_RUNTIME_DIR={}", self.folder.path("run"))],
-        }
-    }
-
-    fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let words = self.words();
-        let mut command = self.caller.command(&words[0]);
-        command.args(&words[1..]).arg(program).stdin(Stdio::null()).current_dir("/").env_remove("LAUNCH_LOG");
-        command
-    }
-
-    fn launch(&self, words: &[&str]) -> Command {
-        let mut command = self.command(program());
-        command.args(words);
-        command
-    }
-
-    #[track_caller]
-    fn run(&self, words: &[&str]) -> Output {
-        run(&mut self.launch(words))
-    }
-
-    #[track_caller]
-    fn says(&self, words: &[&str]) -> String {
-        stdout_of(&mut self.launch(words))
-    }
-
-    #[track_caller]
-    fn refuses(&self, words: &[&str]) -> String {
-        refused(&mut self.launch(words))
-    }
-
-    /// `launch --name NAME --detach OPTIONS… -- sh -c SCRIPT`
-    #[track_caller]
-    fn start(&self, name: &str, options: &[&str], script: &str) {
-        let start = ["--name", name, "--detach"];
-        let words: Vec<_> = start.iter().chain(options).chain(&["--", "sh", "-c", script]).copied().collect();
-        assert_eq!(self.says(&words), format!("{name}\n"));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        Path::new(&self.folder.path("run")).join("launch").join(name)
-    }
-
-    #[track_caller]
-    fn inspect(&self, name: &str) -> Value {
-        serde_json::from_str(&self.says(&["inspect", name])).expect("JSON")
-    }
-
-    #[track_caller]
-    fn monitor(&self, name: &str) -> Pid {
-        Pid::from_raw(self.inspect(name)["monitor_pid"].as_i64().expect("a pid") as i32)
-    }
-
-    /// Kills a monitor, and waits until it is gone.
-    #[track_caller]
-    fn kill_monitor(&self, name: &str) {
-        let monitor = self.monitor(name);
-        kill(monitor, Signal::SIGKILL).expect("kill");
-        until("the monitor is gone", || {
-            let stat = fs::read_to_string(format!("/proc/{monitor}/stat"));
-            stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
-        });
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // A failed test may have left anything.
-        let mut command = self.command("sh");
-        command
-            .args(["-c", "for name in \"$1\"/*; do \"$0\" rm --force \"${name##*/}\"; done"])
-            .arg(program());
-        command.arg(self.path("")).stdout(Stdio::null()).stderr(Stdio::null());
-        let _ = command.status();
-    }
-}
+use support::{Caller, Running, Talk, callers, code, program, refused, run, stdout_of, text, until};
 
 const FOREVER: &str = "while :; do sleep 100; done";
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 100; done";
+
+/// Kills the monitor of a sandbox, and waits until it is gone.
+#[track_caller]
+fn kill_monitor(place: &Place, name: &str) {
+    kill(place.monitor(name), Signal::SIGKILL).expect("kill");
+    place.has_ended(name);
+}
 
 /// Its line in a table, in words.
 fn line_of<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
@@ -370,11 +263,11 @@ fn rm_refuses_one_that_is_running_unless_it_is_forced() {
             format!("launch: sandbox: {name}: is running (pid {monitor}); stop it first, or say rm --force")
         );
         assert_eq!(place.says(&["rm", "--force", name]), format!("{name}: killed\n"));
-        assert!(!place.path(name).exists());
+        assert!(!place.path(name, "").exists());
         place.start(name, &[], "exit 1");
         place.run(&["wait", name]);
         assert_eq!(place.says(&["rm", name]), "");
-        assert!(!place.path(name).exists());
+        assert!(!place.path(name, "").exists());
         assert_eq!(
             place.refuses(&["rm", name]).split(';').next(),
             Some(&*format!("launch: sandbox: {name}: no such sandbox"))
@@ -400,12 +293,12 @@ fn what_a_killed_monitor_leaves_is_told_and_cleared_by_the_next_command() {
             (vec!["--name", name, "--rm", "--", "true"], 0, ""),
         ] {
             place.start(name, &[], FOREVER);
-            place.kill_monitor(name);
-            assert!(place.path(name).exists());
+            kill_monitor(&place, name);
+            assert!(place.path(name, "").exists());
             let output = place.run(&words);
             let said = (code(output.status), text(&output.stderr));
             assert_eq!(said, (expected, format!("{}{error}", cleared(name))), "{words:?}");
-            assert!(!place.path(name).exists(), "{words:?}");
+            assert!(!place.path(name, "").exists(), "{words:?}");
         }
     }
 }
@@ -439,7 +332,7 @@ fn a_truncated_state_is_none_of_one_that_has_ended_and_does_not_matter_of_one_th
         let place = Place::of(caller);
         let name = "web";
         place.start(name, &[], FOREVER);
-        let file = place.path(name).join("state.json");
+        let file = place.path(name, "state.json");
         let truncate = || {
             let whole = fs::read(&file).expect("read");
             fs::write(&file, &whole[..whole.len() / 2]).expect("write");
@@ -451,7 +344,7 @@ fn a_truncated_state_is_none_of_one_that_has_ended_and_does_not_matter_of_one_th
         truncate();
         let output = place.run(&["ps"]);
         assert!(text(&output.stderr).contains(&cleared(name)), "{}", text(&output.stderr));
-        assert!(!place.path(name).exists());
+        assert!(!place.path(name, "").exists());
     }
 }
 
@@ -463,7 +356,7 @@ fn a_folder_that_is_somebody_elses_is_not_touched() {
         place.start(name, &[], "true");
         place.run(&["wait", name]);
         place.start(other, &[], FOREVER);
-        let path = place.path(name);
+        let path = place.path(name, "");
         let stranger = if caller == Caller::Root { support::USER } else { 0 };
         if nix::unistd::geteuid().is_root() {
             chown(&path, Some(stranger), None).expect("chown");
@@ -490,7 +383,7 @@ fn a_folder_that_is_somebody_elses_is_not_touched() {
             )
         );
         fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("chmod");
-        let elsewhere = place.path(&format!("{name}.elsewhere"));
+        let elsewhere = place.path(&format!("{name}.elsewhere"), "");
         fs::rename(&path, &elsewhere).expect("rename");
         symlink(&elsewhere, &path).expect("symlink");
         for words in [&["inspect", name][..], &["rm", name], &["--name", name, "--", "true"]] {
@@ -572,8 +465,8 @@ fn a_control_socket_that_somebody_else_bound_is_not_talked_to() {
         let name = "web";
         place.start(name, &[], FOREVER);
         let monitor = place.monitor(name);
-        let path = place.path(name).join("control");
-        let moved = place.path(name).join("moved");
+        let path = place.path(name, "control");
+        let moved = place.path(name, "moved");
         fs::rename(&path, &moved).expect("rename");
         let socket = UnixListener::bind(&path).expect("bind");
         fs::set_permissions(&path, Permissions::from_mode(0o777)).expect("chmod");
@@ -625,7 +518,7 @@ fn a_monitor_that_is_stopped_holds_nobody_up() {
             (code(forced.status), text(&forced.stdout), text(&forced.stderr)),
             (0, format!("{name}: killed\n"), cleared(name))
         );
-        assert!(!place.path(name).exists());
+        assert!(!place.path(name, "").exists());
     }
 }
 
@@ -703,7 +596,7 @@ fn launches_and_removals_at_the_same_time_leave_nothing_behind() {
             }
         }
         place.run(&["rm", name]);
-        assert!(!place.path(name).exists());
+        assert!(!place.path(name, "").exists());
     }
 }
 

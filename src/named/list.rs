@@ -12,8 +12,8 @@ use crate::error::printable;
 pub enum Filter {
     /// It has this name.
     Name(String),
-    /// It is in this phase.
-    Phase(Phase),
+    /// It is in this state: one of [`state_of`].
+    State(&'static str),
     /// It has said that it is ready, or has not.
     Ready(bool),
     /// Its health checks say this; none: it has none.
@@ -22,15 +22,9 @@ pub enum Filter {
     Label(String, Option<String>),
 }
 
-const PHASES: [Phase; 7] = [
-    Phase::Starting,
-    Phase::Running,
-    Phase::Reloading,
-    Phase::Restarting,
-    Phase::Stopping,
-    Phase::Exited,
-    Phase::Failed,
-];
+/// What [`state_of`] gives.
+const STATES: [&str; 8] =
+    ["starting", "running", "unhealthy", "reloading", "restarting", "stopping", "exited", "failed"];
 
 const HEALTHS: [Health; 3] = [Health::Starting, Health::Healthy, Health::Unhealthy];
 
@@ -47,9 +41,9 @@ impl Filter {
                 Err(format!("{text:?} says not which; say {what}=VALUE"))
             }
             "name" => Ok(Self::Name(value.into())),
-            "state" | "phase" => match PHASES.into_iter().find(|phase| phase.name() == value) {
-                Some(phase) => Ok(Self::Phase(phase)),
-                None => none_of(&PHASES.map(Phase::name)),
+            "state" | "phase" => match STATES.into_iter().find(|state| *state == value) {
+                Some(state) => Ok(Self::State(state)),
+                None => none_of(&STATES),
             },
             "ready" => match value {
                 "yes" | "true" => Ok(Self::Ready(true)),
@@ -73,7 +67,7 @@ impl Filter {
     pub fn is_true_of(&self, state: &State) -> bool {
         match self {
             Self::Name(name) => state.name == *name,
-            Self::Phase(phase) => state.phase == *phase,
+            Self::State(expected) => state_of(state) == *expected,
             Self::Ready(ready) => state.ready == Some(*ready),
             Self::Health(health) => state.health == *health,
             Self::Label(key, None) => state.labels.contains_key(key),
@@ -150,21 +144,24 @@ pub fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// What is in the column STATE: the phase, with what its health and its readiness add to it.
-pub fn state_of(state: &State) -> String {
-    let mut words = vec![match (state.phase, state.exit_status) {
-        (Phase::Exited | Phase::Failed, Some(status)) => format!("{} ({status})", state.phase.name()),
-        _ => state.phase.name().into(),
-    }];
-    if !state.phase.is_over() {
-        if state.ready == Some(false) {
-            words.push("not ready".into());
-        }
-        if let Some(health @ (Health::Healthy | Health::Unhealthy)) = state.health {
-            words.push(health.name().into());
-        }
+/// The state that it is in: its phase, unless its health says more.
+pub fn state_of(state: &State) -> &'static str {
+    match (state.phase, state.health) {
+        (Phase::Running, Some(Health::Unhealthy)) => "unhealthy",
+        (phase, _) => phase.name(),
     }
-    words.join(", ")
+}
+
+/// What is in the column STATE: the state, with what else is worth knowing.
+pub fn shown_state(state: &State) -> String {
+    let more = match (state.phase, state.exit_status) {
+        (Phase::Exited | Phase::Failed, Some(status)) => Some(status.to_string()),
+        (Phase::Running, _) if state.ready == Some(false) => Some("not ready".into()),
+        (Phase::Running, _) if state.health == Some(Health::Healthy) => Some("healthy".into()),
+        _ => None,
+    };
+    let name = state_of(state);
+    more.map_or_else(|| name.into(), |more| format!("{name} ({more})"))
 }
 
 /// How much of one processor was used between two looks, so many milliseconds apart, in percent.
@@ -243,7 +240,7 @@ mod tests {
             ("state=", "\"state=\" says not which; say state=VALUE"),
             (
                 "state=up",
-                "\"state=up\": \"up\" is none of starting, running, reloading, restarting, stopping, exited, failed",
+                "\"state=up\": \"up\" is none of starting, running, unhealthy, reloading, restarting, stopping, exited, failed",
             ),
             ("ready=maybe", "\"ready=maybe\": \"maybe\" is none of yes, no"),
             ("health=ok", "\"health=ok\": \"ok\" is none of starting, healthy, unhealthy, none"),
@@ -301,18 +298,24 @@ mod tests {
     }
 
     #[test]
-    fn the_state_says_what_is_not_as_it_should_be() {
-        let with = |phase, ready, health, exit_status| {
-            state_of(&State { phase, ready, health, exit_status, ..some_state() })
-        };
-        assert_eq!(with(Phase::Running, None, None, None), "running");
-        assert_eq!(with(Phase::Running, Some(true), Some(Health::Starting), None), "running");
-        assert_eq!(
-            with(Phase::Running, Some(false), Some(Health::Unhealthy), None),
-            "running, not ready, unhealthy"
-        );
-        assert_eq!(with(Phase::Exited, Some(false), Some(Health::Healthy), Some(7)), "exited (7)");
-        assert_eq!(with(Phase::Failed, None, None, Some(127)), "failed (127)");
+    fn unhealthy_is_a_state_and_more_is_said_in_parentheses() {
+        for (phase, ready, health, exit_status, expected) in [
+            (Phase::Running, None, None, None, "running"),
+            (Phase::Running, Some(true), Some(Health::Starting), None, "running"),
+            (Phase::Running, Some(true), Some(Health::Healthy), None, "running (healthy)"),
+            (Phase::Running, Some(false), None, None, "running (not ready)"),
+            (Phase::Running, Some(true), Some(Health::Unhealthy), None, "unhealthy"),
+            (Phase::Running, Some(false), Some(Health::Unhealthy), None, "unhealthy (not ready)"),
+            (Phase::Restarting, Some(false), Some(Health::Unhealthy), None, "restarting"),
+            (Phase::Exited, Some(false), Some(Health::Healthy), Some(7), "exited (7)"),
+            (Phase::Failed, None, None, Some(127), "failed (127)"),
+        ] {
+            let state = State { phase, ready, health, exit_status, ..some_state() };
+            assert_eq!(shown_state(&state), expected);
+            let is = |filter: &str| Filter::read(filter).map(|filter| filter.is_true_of(&state));
+            assert_eq!(is(&format!("state={}", state_of(&state))), Ok(true), "{expected}");
+            assert_eq!(is("state=reloading"), Ok(false), "{expected}");
+        }
     }
 
     #[test]

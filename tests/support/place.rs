@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// What stands before a program that this caller runs there.
-    fn words(&self) -> Vec<String> {
+    pub fn words(&self) -> Vec<String> {
         match &self.namespace {
             Some(holder) => {
                 vec!["nsenter".into(), format!("--mount=/proc/{}/ns/mnt", holder.pid()), "--".into()]
@@ -93,6 +93,18 @@ impl Place {
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> Output {
         run(&mut self.launch(words))
+    }
+
+    /// The stdout of one that succeeds.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) -> String {
+        stdout_of(&mut self.launch(words))
+    }
+
+    /// What `launch inspect` prints.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> Value {
+        serde_json::from_str(&self.says(&["inspect", name])).expect("JSON")
     }
 
     #[track_caller]

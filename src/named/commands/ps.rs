@@ -13,10 +13,10 @@ use crate::cli::sandboxes::Ps;
 use crate::error::Error;
 use crate::named::client::{Answer, Question, ask_all};
 use crate::named::control::Request;
-use crate::named::list::{bytes, command_line, shortened, span, state_of, table};
+use crate::named::list::{bytes, command_line, shortened, shown_state, span, state_of, table};
 use crate::named::progress::Progress;
 use crate::named::registry::{Found, Registry, Standing};
-use crate::named::state::{Health, Phase, State, Usage};
+use crate::named::state::{Health, State, Usage};
 use crate::stdout::print;
 
 const HEAD: [&str; 7] = ["NAME", "STATE", "PID", "UPTIME", "RESTARTS", "MEMORY", "COMMAND"];
@@ -30,7 +30,7 @@ const LEAST: usize = 20;
 struct Row<'a> {
     name: &'a str,
     id: &'a str,
-    state: Phase,
+    state: &'static str,
     ready: Option<bool>,
     health: Option<Health>,
     status: Option<&'a str>,
@@ -89,7 +89,7 @@ fn row<'a>(state: &'a State, usage: Option<Usage>) -> Row<'a> {
     Row {
         name: &state.name,
         id: &state.id,
-        state: state.phase,
+        state: state_of(state),
         ready: state.ready,
         health: state.health,
         status: state.status.as_deref(),
@@ -110,7 +110,7 @@ fn lines(all: &[(State, Option<Usage>)]) -> String {
         .map(|(state, usage)| {
             vec![
                 state.name.clone(),
-                state_of(state),
+                shown_state(state),
                 or_dash(pid_of(state).map(|pid| pid.to_string())),
                 or_dash(uptime(state).map(span)),
                 state.restarts.to_string(),
