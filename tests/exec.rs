@@ -681,3 +681,117 @@ fn a_terminal_is_made_whatever_the_inside_has_at_its_place() {
         }
     }
 }
+
+#[test]
+fn a_sandbox_that_cannot_be_joined_is_told_apart() {
+    for caller in callers() {
+        let named = Named::shell(caller, &[], STAY);
+        let other = |name: &str| {
+            let mut exec = by(caller, program(), &named.runtime);
+            exec.args(["exec", name, "--", "true"]).stdin(Stdio::null());
+            code_and_stderr(&mut exec)
+        };
+        let near = format!("{}x", named.name);
+        let reason = format!("launch: sandbox: {near}: no such sandbox; did you mean {}?\n", named.name);
+        assert_eq!(other(&near), (125, reason));
+        let (status, refusal) = other("a/b");
+        assert_eq!(status, 125);
+        assert!(refusal.starts_with("launch: command line: ") && refusal.lines().count() == 1, "{refusal}");
+        let Named { runtime, name, mut workload, .. } = named;
+        workload.say("");
+        assert_eq!(code(workload.end().1), 0);
+        let mut exec = by(caller, program(), &runtime);
+        exec.args(["exec", &name, "--", "true"]).stdin(Stdio::null());
+        let reason = format!("launch: sandbox: {name}: has ended (exit status 0)\n");
+        assert_eq!(code_and_stderr(&mut exec), (125, reason));
+    }
+}
+
+#[test]
+fn nobody_joins_a_sandbox_that_is_stopping() {
+    for caller in callers() {
+        let script = "trap 'echo stopping' TERM; echo ready; while :; do sleep 0.01; done";
+        let named = Named::shell(caller, &["--grace", "100s"], script);
+        let mut stop = by(caller, program(), &named.runtime);
+        stop.args(["stop", &named.name]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut stop = Running::start(&mut stop);
+        assert_eq!(named.workload.hear().as_deref(), Some("stopping"));
+        let reason = format!("launch: sandbox: {}: is stopping\n", named.name);
+        assert_eq!(code_and_stderr(&mut named.exec_shell(&[], "true")), (125, reason));
+        kill(named.workload.pid(), Signal::SIGKILL).expect("kill");
+        stop.wait();
+    }
+}
+
+#[test]
+fn joining_and_stopping_at_the_same_time_ends_well_whoever_is_first() {
+    for caller in callers() {
+        for _ in 0..20 {
+            let mut named = Named::shell(caller, &[], STAY);
+            let clients: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut exec = named.exec_shell(&[], "exec sleep 100");
+                    Running::start(exec.stdout(Stdio::piped()).stderr(Stdio::piped()))
+                })
+                .collect();
+            named.workload.say("");
+            for client in clients {
+                let output = client.output();
+                let stderr = text(&output.stderr);
+                match output.status.code() {
+                    // It was in.
+                    Some(143 | 137) => assert_eq!(stderr, ""),
+                    Some(125) => {
+                        let ways = ["is stopping", "has ended (exit status 0)"];
+                        let lines = ways.map(|way| format!("launch: sandbox: {}: {way}\n", named.name));
+                        assert!(lines.contains(&stderr), "{stderr}");
+                    }
+                    other => panic!("{other:?}: {stderr}"),
+                }
+            }
+            assert_eq!(code(named.workload.end().1), 0);
+        }
+    }
+}
+
+#[test]
+fn it_joins_a_detached_sandbox_without_having_its_monitors_descriptors_or_terminal() {
+    for caller in callers() {
+        let runtime = Folder::of(caller);
+        fs::set_permissions(runtime.path(""), fs::Permissions::from_mode(0o700)).expect("chmod");
+        let name = format!("exec-detached-{}-{caller:?}", std::process::id());
+        let launch = |arguments: &[&str]| {
+            let mut launch = by(caller, program(), &runtime);
+            launch.args(arguments).stdin(Stdio::null());
+            launch
+        };
+        let start = ["--name", &name, "--detach", "--rm", "--", "sleep", "100"];
+        assert_eq!(stdout_of(&mut launch(&start)), format!("{name}\n"));
+        let list = "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; cat /proc/$$/cgroup /proc/1/cgroup | sort | uniq -u";
+        let said = stdout_of(&mut launch(&["exec", &name, "--", "sh", "-c", list]));
+        assert_eq!(said, "0\n1\n2\n3\n");
+        let mut words = vec!["env".to_owned(), format!("XDG_RUNTIME_DIR={}", runtime.path(""))];
+        words.extend([program().display().to_string()]);
+        words.extend(["exec", "-t", &name, "--", "sh", "-c", "tty; exit 5"].map(String::from));
+        let (shown, status) = Session::start(caller, &words).ends();
+        assert!(shown.contains("/dev/pts/"), "{shown}");
+        assert_eq!(code(status), 5);
+        assert!(run(&mut launch(&["stop", &name])).status.success());
+    }
+}
+
+#[test]
+fn it_ends_with_the_run_that_it_joined() {
+    for caller in callers() {
+        let named = Named::shell(caller, &["--restart", "always"], STAY);
+        let talk = Talk::start(&mut named.exec_shell(&[], "echo on; exec sleep 100"));
+        assert_eq!(talk.hear().as_deref(), Some("on"));
+        let mut restart = by(caller, program(), &named.runtime);
+        assert!(run(restart.args(["restart", &named.name]).stdin(Stdio::null())).status.success());
+        assert_eq!(named.workload.hear().as_deref(), Some("ready"));
+        assert_eq!(code(talk.end().1), 143);
+        assert_eq!(stdout_of(&mut named.exec_shell(&[], "echo well")), "well\n");
+        kill(named.workload.pid(), Signal::SIGTERM).expect("kill");
+        named.workload.end();
+    }
+}

@@ -9,13 +9,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Pid, Uid, chdir, chroot, fchdir, getpid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Pid, Uid, chdir, chroot, fchdir, getpid, getppid, setgroups, setresgid, setresuid, setsid,
+};
 
 use crate::error::Error;
 use crate::event_loop::End;
@@ -29,6 +32,9 @@ use crate::sys::{self, Waited};
 use crate::{
     CAP_SYS_CHROOT, become_unreadable, channel_in, let_go, prepare_signals, proc, setup, spawn, tell_the_end,
 };
+
+/// For so long after its start, a command may have come too late for what PID 1 has told everybody.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// The whole life; returns the exit code, which is the monitor's to reap and nobody's to read.
 pub(crate) fn main(descriptor: &OsString) -> u8 {
@@ -86,7 +92,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     let_go(&workload.descriptors, null.as_fd());
     drop((proc, this, join));
     // The terminal stays open here, so that the client never sees it hang up before the command's end.
-    let end = Command { pid, pidfd, channel, signals: &signals }.watch();
+    let end = Command { pid, pidfd, started: Instant::now(), channel, signals: &signals }.watch();
     drop(terminal);
     Ok(end)
 }
@@ -123,17 +129,21 @@ impl Outside {
         }
         let ended = || is_stopping(&join.sandbox);
         let of_init = sys::pid_of(init.as_fd()).map_err(failed("PID 1"))?.ok_or_else(ended)?;
-        let missing = |object| {
-            move |errno| match errno {
-                Errno::ENOENT | Errno::ESRCH => ended(),
-                errno => failed(object)(errno),
-            }
+        let missing = |object, errno| match errno {
+            // While it ends it has none, and once it has ended nothing is allowed.
+            Errno::ENOENT | Errno::ESRCH => ended(),
+            _ if has_ended(init.as_fd()) => ended(),
+            errno => failed(object)(errno),
         };
-        let root = open_directory(&format!("/proc/{of_init}/root")).map_err(missing("root"))?;
+        let root =
+            open_directory(&format!("/proc/{of_init}/root")).map_err(|errno| missing("root", errno))?;
         let time = if join.time_namespace {
             let path = format!("/proc/{of_init}/ns/time_for_children");
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            Some(open(path.as_str(), flags, Mode::empty()).map_err(missing("time namespace"))?)
+            Some(
+                open(path.as_str(), flags, Mode::empty())
+                    .map_err(|errno| missing("time namespace", errno))?,
+            )
         } else {
             None
         };
@@ -154,6 +164,7 @@ impl Outside {
         let kinds = CloneFlags::from_bits_retain(join.namespaces as i32);
         setns(&self.init, kinds).map_err(|errno| match errno {
             Errno::ESRCH => is_stopping(&join.sandbox),
+            _ if has_ended(self.init.as_fd()) => is_stopping(&join.sandbox),
             errno => failed("namespaces")(errno),
         })?;
         // A change of rights sets it to what fs.suid_dumpable says.
@@ -196,6 +207,7 @@ pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
 struct Command<'a> {
     pid: Pid,
     pidfd: OwnedFd,
+    started: Instant,
     channel: &'a Channel,
     signals: &'a SignalQueue,
 }
@@ -250,11 +262,19 @@ impl Command<'_> {
         }
     }
 
+    /// Whether it is the monitor's word that everybody inside is being ended, and the command has been there for so long
+    /// that PID 1 has told it itself.
+    fn is_old_news(&self, signal: Received) -> bool {
+        let monitor = getppid().as_raw().unsigned_abs();
+        signal.number == libc::SIGTERM && signal.sender == monitor && self.started.elapsed() > ON_THE_WAY
+    }
+
     /// To its group, whose leader cannot be anybody else before it is reaped. There is no terminal here, so that what the
     /// kernel sends by itself is meant for us.
     fn forward(&self, signal: Received) {
         let is_our_own = signal.sender == getpid().as_raw().unsigned_abs();
-        if signal.number == libc::SIGCHLD || !signal.was_sent_by_a_process() || is_our_own {
+        let is_nobodys = signal.number == libc::SIGCHLD || !signal.was_sent_by_a_process() || is_our_own;
+        if is_nobodys || self.is_old_news(signal) {
             return;
         }
         let by_pidfd =

@@ -15,7 +15,7 @@ use launch_init::handoff::{self, Descriptors, Group, Plan, Probes, Step, Workloa
 use launch_init::parse;
 use launch_init::signals;
 use launch_init::supervisor::Policy;
-use launch_init::sys::CStringArray;
+use launch_init::sys::{CStringArray, signal_process};
 use launch_init::{JOIN_OPTION, NAME};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -175,6 +175,12 @@ impl Joiner {
     /// Its pidfd: readable (poll(2)) once it has ended. The client gets a copy.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Everybody inside is asked to end. Who is on the way in would not hear of it.
+    pub fn tell_of_the_end(&self) {
+        // ESRCH: it has ended.
+        let _ = signal_process(self.pidfd(), libc::SIGTERM, None);
     }
 
     /// Reaps it; to be called when [`Self::pidfd`] is readable, else it waits. Its client has been told all there is to

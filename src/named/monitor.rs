@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::{Group, Order};
+use launch_init::handoff::{Group, Happening, Order};
 use launch_init::signals;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -122,6 +122,9 @@ impl Monitor {
             Event::Happened(happening) => self.life.happened(happening, SystemTime::now()),
             Event::MainPid(pid) => self.life.state.pid = Some(*pid),
             Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
+        }
+        if let Event::Happened(Happening::RunEnded { .. }) = event {
+            self.joiners.iter().for_each(Joiner::tell_of_the_end);
         }
         if let Some((name, details)) = life::event(event, &self.life.state) {
             self.events.write(name, details);
@@ -289,6 +292,8 @@ impl Monitor {
         match self.life.state.phase {
             Phase::Starting => return Err("is still starting".into()),
             Phase::Stopping | Phase::Exited | Phase::Failed => return Err("is stopping".into()),
+            // Who came now would be one of those who are being ended.
+            Phase::Restarting if self.life.state.next_start.is_none() => return Err("is restarting".into()),
             Phase::Running | Phase::Reloading | Phase::Restarting => {}
         }
         let (joiner, plan) = join::start(&mut self.join_context, sandbox.pidfd(), request, descriptors)?;

@@ -1105,6 +1105,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_joining_process_is_told_arrives_as_it_was_sent() {
+        let join = Join {
+            sandbox: "web".into(),
+            init: 7,
+            namespaces: 0x7e02_0000,
+            time_namespace: true,
+            own_root: true,
+            user: Some(0),
+            group: None,
+            leaves_groups: true,
+            plan: plan(),
+        };
+        let frame = join.encode().unwrap();
+        let body = first_body(&frame).unwrap().unwrap();
+        assert_eq!(Join::decode(body), Ok(join));
+        for end in 0..body.len() {
+            assert_eq!(Join::decode(&body[..end]), Err(Malformed::Body), "{end}");
+        }
+    }
+
+    #[test]
     fn every_report_arrives_as_it_was_sent() {
         for report in happenings().into_iter().map(Report::Happened).chain(reports()) {
             let frame = report.encode().unwrap();
