@@ -42,7 +42,7 @@ fn a_detached_sandbox_runs_when_launch_returns_and_its_folder_says_so() {
         let start: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
         assert_eq!(state["monitor_start"], start);
         let comm = |pid: &Value| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
-        assert_eq!(comm(&state["pid"]), "sleep\n");
+        until("the shell has become sleep", || (comm(&state["pid"]) == "sleep\n").then_some(()));
         assert_eq!(comm(&state["init_pid"]), "launch-init\n");
         let namespace = fs::metadata(format!("/proc/{}/ns/pid", state["pid"])).unwrap().ino();
         assert_eq!(state["namespaces"]["pid"], namespace);
