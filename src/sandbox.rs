@@ -191,14 +191,17 @@ impl Sandbox {
         }
     }
 
-    /// Tells init to do this. May be called once the plan has been handed over.
+    /// Tells init to do this. May be called once the plan has been handed over. It does not wait: an init that somebody has
+    /// stopped takes some hundred orders, and then no more.
     ///
     /// # Errors
     /// [`Error::Handoff`]; not that init has ended.
     pub fn order(&self, order: Order) -> Result<(), Error> {
         let frame = order.encode().map_err(Error::Report)?;
-        match send_all(self.reports.channel.as_fd(), &frame) {
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        // So few bytes go as a whole, or not at all.
+        match send(self.reports.channel.as_raw_fd(), &frame, flags) {
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(Error::Handoff(errno)),
         }
     }

@@ -22,6 +22,8 @@ use crate::status::StatusLines;
 /// How long a set-up that is asked to stop may take before it is killed. It takes a millisecond, unless a file
 /// system hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How much of what init says is taken before others are looked at again.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// Releases the sandbox and watches it until its end. Every signal must be blocked.
 ///
@@ -60,6 +62,7 @@ pub fn watch_beside(
             relay: None,
             workload: None,
             give_up_at: None,
+            has_more: false,
         };
         watch.follow()
     });
@@ -80,6 +83,8 @@ struct Watch<'a, F> {
     workload: Option<Pid>,
     /// When a set-up that was asked to stop is killed.
     give_up_at: Option<Instant>,
+    /// Whether init may have said more than has been taken.
+    has_more: bool,
 }
 
 /// What is ready.
@@ -109,13 +114,10 @@ impl<F: FnOnce()> Watch<'_, F> {
             if let Some(relay) = &mut self.relay {
                 ready.relay.into_iter().for_each(|side| relay.is_ready(side));
             }
-            while ready.has_events
-                && let Some(event) = self.sandbox.try_next_event()?
+            if ready.has_events
+                && let Some(outcome) = self.take_events()?
             {
-                self.beside.happened(&event);
-                if let Some(outcome) = self.take_event(event)? {
-                    return Ok(outcome);
-                }
+                return Ok(outcome);
             }
             for (source, flags) in ready.beside {
                 self.beside.is_ready(source, flags, self.sandbox);
@@ -158,6 +160,21 @@ impl<F: FnOnce()> Watch<'_, F> {
         Ok(())
     }
 
+    /// Returns the outcome, at the end. Somebody inside may have more said than we take, so all others get their turn.
+    fn take_events(&mut self) -> Result<Option<Outcome>, Error> {
+        self.has_more = false;
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(event) = self.sandbox.try_next_event()? else { return Ok(None) };
+            self.beside.happened(&event);
+            let outcome = self.take_event(event)?;
+            if outcome.is_some() {
+                return Ok(outcome);
+            }
+        }
+        self.has_more = true;
+        Ok(None)
+    }
+
     /// Returns the outcome, at the end.
     fn take_event(&mut self, event: Event) -> Result<Option<Outcome>, Error> {
         match event {
@@ -198,7 +215,8 @@ impl<F: FnOnce()> Watch<'_, F> {
 
     /// Sleeps until something is ready, or due; says what is ready.
     fn wait(&self) -> Result<Ready, Error> {
-        let until = self.give_up_at.into_iter().chain(self.beside.deadline()).min();
+        let now = self.has_more.then(Instant::now);
+        let until = self.give_up_at.into_iter().chain(self.beside.deadline()).chain(now).min();
         let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
         let relayed = self.relay.as_ref().map(Relay::interests).unwrap_or_default();
         let beside = self.beside.interests();
@@ -218,7 +236,7 @@ impl<F: FnOnce()> Watch<'_, F> {
         let sources = beside.iter().zip(2 + relayed.len()..).filter(|(_, i)| is_ready(*i));
         Ok(Ready {
             has_signals: is_ready(0),
-            has_events: is_ready(1),
+            has_events: is_ready(1) || self.has_more,
             relay: sides.collect(),
             beside: sources.map(|((source, ..), i)| (*source, flags(i))).collect(),
         })

@@ -42,7 +42,7 @@ fn a_detached_sandbox_runs_when_launch_returns_and_its_folder_says_so() {
         let start: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
         assert_eq!(state["monitor_start"], start);
         let comm = |pid: &Value| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
-        assert_eq!(comm(&state["pid"]), "sleep\n");
+        until("the shell has become sleep", || (comm(&state["pid"]) == "sleep\n").then_some(()));
         assert_eq!(comm(&state["init_pid"]), "launch-init\n");
         let namespace = fs::metadata(format!("/proc/{}/ns/pid", state["pid"])).unwrap().ino();
         assert_eq!(state["namespaces"]["pid"], namespace);
@@ -243,10 +243,11 @@ fn an_order_to_stop_is_answered_when_all_have_ended() {
         let place = Place::of(caller);
         let marker = marker("stop");
         place.start("web", &["--env", &format!("M={marker}")], "sleep 1000 & exec sleep 1000");
+        let monitor = place.monitor("web").as_raw();
         let reply = place.ask("web", json!({ "request": "stop", "grace_ms": null }));
         assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(false)), "{reply}");
         assert_eq!(reply["state"]["exit_status"], 143);
-        assert_eq!(processes_with(&marker), [0; 0]);
+        assert!(processes_with(&marker).into_iter().all(|pid| pid == monitor));
         place.has_ended("web");
 
         let deaf = "trap '' TERM; echo >&5; while :; do sleep 0.02; done";
@@ -639,5 +640,72 @@ fn runs_follow_each_other_without_a_name_too() {
             assert_eq!(place.folder.read("runs"), "\n");
         }
         assert!(!place.path("", "").exists());
+    }
+}
+
+#[test]
+fn a_workload_that_never_ceases_to_tell_of_itself_holds_up_nobody() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let flood = r#"perl -MSocket -e '
+            $name = $ENV{NOTIFY_SOCKET}; $name =~ s/^@/\0/;
+            socket(S, AF_UNIX, SOCK_DGRAM, 0) or die $!; connect(S, pack_sockaddr_un($name)) or die $!;
+            send(S, "READY=1", 0); while () { send(S, "STATUS=" . $i++, 0) }'"#;
+        place.start("web", &["--ready", "notify"], flood);
+        let mut connection = place.connect("web");
+        let mut statuses = Vec::new();
+        until("it tells of itself", || {
+            statuses.push(connection.ask(request("state"))["state"]["status"].clone());
+            statuses.dedup();
+            (statuses.len() > 3).then_some(())
+        });
+        let events = fs::metadata(place.path("web", "events.jsonl")).unwrap().len();
+        assert!(events <= 1 << 20, "{events}");
+        let reply = connection.ask(json!({ "request": "stop", "grace_ms": null }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(false)));
+    }
+}
+
+#[test]
+fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        place.start("web", &[], "exec sleep 1000");
+        let init = nix::unistd::Pid::from_raw(place.state("web")["init_pid"].as_i64().unwrap() as i32);
+        kill(init, Signal::SIGSTOP).unwrap();
+        let mut connection = place.connect("web");
+        let mut ask = || connection.ask(json!({ "request": "signal", "signal": 23 }));
+        let refused = (0..5000).map(|_| ask()).find(|reply| reply["reply"] != "done");
+        assert_eq!(refused.unwrap()["reply"], "refused");
+        assert_eq!(place.ask("web", request("state"))["state"]["phase"], "running");
+        kill(init, Signal::SIGCONT).unwrap();
+        let reply = until("there is room again", || {
+            let reply = place.ask("web", json!({ "request": "stop", "grace_ms": null }));
+            (reply["reply"] == "ended").then_some(reply)
+        });
+        assert_eq!(reply["state"]["exit_status"], 143);
+    }
+}
+
+#[test]
+fn what_a_detached_launch_is_given_by_descriptors_is_used_and_closed() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let folder = place.folder.directory("bound");
+        let script = "exec 5<\"$0\" 6<<-end 9<\"$0\"\n\tthe text\n\tend\nexec \"$@\"";
+        let mut launch = place.command("sh");
+        let words =
+            ["-d", "--name", "web", "--bind-fd", "5:/tmp/a", "--file", "6:/tmp/b", "--status-fd", "7"];
+        let script = script.replace("exec \"$@\"", "exec \"$@\" 7>\"$0/status\"");
+        launch.args(["-c", &script, &folder]).arg(support::program()).args(words);
+        launch.args(["--", "sh", "-c", "ls -d /tmp/a/status; cat /tmp/b; ls /proc/self/fd"]);
+        assert_eq!(stdout_of(&mut launch), "web\n");
+        assert_eq!(place.state_when("web", "exited")["exit_status"], 0);
+        place.has_ended("web");
+        let shown = stdout_of(&mut place.launch(&["logs", "web"]));
+        assert_eq!(shown, "/tmp/a/status\nthe text\n0\n1\n2\n3\n");
+        let status = place.folder.read("bound/status");
+        let events = status.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone());
+        assert!(events.eq(["started", "exited"]), "{status}");
     }
 }

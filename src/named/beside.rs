@@ -249,12 +249,9 @@ impl Beside {
             }
             monitor.end(outcome.as_ref().copied());
         }
-        match (outcome, self.launching) {
-            (Ok(outcome), Some(_)) => {
-                Err(Error::NotReady(name.unwrap_or_default().into(), in_words(outcome)))
-            }
-            (outcome, _) => outcome,
-        }
+        let Some(launching) = self.launching else { return outcome };
+        launching.fail();
+        outcome.and_then(|outcome| Err(Error::NotReady(name.unwrap_or_default().into(), in_words(outcome))))
     }
 }
 

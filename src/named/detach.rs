@@ -13,7 +13,7 @@ use launch_init::signals::{self, SignalQueue};
 use launch_init::sys::{let_go_of, open_null, open_pidfd, signal_process};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::poll::{PollFd, PollFlags, poll, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{ForkResult, chdir, pipe2, setsid};
 
@@ -22,6 +22,9 @@ use super::progress::Progress;
 use crate::error::Error;
 use crate::sandbox::above_stdio;
 use crate::sys;
+
+/// How long the caller's process has to take its line away, in milliseconds.
+const LINE_PATIENCE: u16 = 500;
 
 /// Which of the two this process is.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub enum Detached {
 #[derive(Debug)]
 pub struct Waiting {
     pidfd: OwnedFd,
-    /// A byte comes when all is well, and end of file when it isn't.
+    /// A `1` comes when all is well, and anything else, or the end of file, when it isn't.
     news: OwnedFd,
 }
 
@@ -90,6 +93,17 @@ impl Launching {
         // EPIPE: it has been killed. The sandbox lives on.
         let _ = File::from(self.news).write_all(b"1");
     }
+
+    /// There will be nothing to return for. Then what is said about it stands on a line of its own, since the caller's process
+    /// shows that it waits no more.
+    pub fn fail(self) {
+        let mut news = File::from(self.news);
+        // EPIPE: it has been killed.
+        if news.write_all(b"0").is_ok() {
+            // That nobody reads any more is told in any case. If it takes too long, the line may not look nice.
+            let _ = poll(&mut [PollFd::new(news.as_fd(), PollFlags::empty())], LINE_PATIENCE);
+        }
+    }
 }
 
 impl Waiting {
@@ -133,13 +147,15 @@ impl Waiting {
                 }
             }
             if has_news {
+                progress.clear();
                 return self.end(name);
             }
         }
     }
 
     fn end(self, name: &Name) -> Result<u8, Error> {
-        if let Ok(1) = File::from(self.news).read(&mut [0]) {
+        let mut news = [0];
+        if File::from(self.news).read(&mut news).is_ok_and(|length| length == 1) && news == *b"1" {
             return Ok(0);
         }
         let status = sys::wait_for(self.pidfd.as_fd()).map_err(Error::Detach)?;
