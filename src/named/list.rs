@@ -79,7 +79,8 @@ impl Filter {
 /// What a filter can be about.
 const WHATS: [&str; 6] = ["name", "state", "phase", "ready", "health", "label"];
 
-/// A table whose columns are as wide as what is in them; the numbers of those given are at their right.
+/// A table whose columns are as wide as what is in them; the numbers of those given are at their right. The last one, which
+/// may have a command of megabytes in it, is as wide as it happens to be.
 pub fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -88,7 +89,11 @@ pub fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            match (numbers.contains(&column), column + 1 == head.len()) {
+                (true, _) => format!("{cell:>width$}"),
+                (false, true) => (*cell).into(),
+                (false, false) => format!("{cell:<width$}"),
+            }
         });
         let line = padded.collect::<Vec<_>>().join("  ");
         format!("{}\n", line.trim_end())
