@@ -23,6 +23,9 @@ pub(super) fn run(registry: &Registry, options: &Exec, errors: &mut Errors<'_>) 
     // Who ends while it is asked: it is as if it had been asked a moment later.
     let is_stopping = || wrong(name, "is stopping");
     let mut connection = Connection::open(&found)?.ok_or_else(is_stopping)?;
+    // A monitor that is stopped would keep the descriptors open, and with them the pipe of whoever reads what we write.
+    connection.ask(&Request::State, &[])?;
+    connection.answer(Some(PATIENCE))?.ok_or_else(is_stopping)?;
     let offer = Offer::new()?;
     let request = Request::Join(request(options, std::env::var_os("TERM")));
     connection.ask(&request, &offer.descriptors())?;
