@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -46,8 +46,10 @@ type Sample = HashMap<Name, (Instant, Usage)>;
 
 pub(super) fn run(registry: &Registry, options: &Stats, errors: &mut Errors<'_>) -> Result<u8, Error> {
     let mut names = options.names.clone();
-    let mut before = sample(registry, &mut names, options.names.is_empty(), errors)?;
-    if before.is_empty() && !options.names.is_empty() {
+    let mut silent = HashSet::new();
+    let all = options.names.is_empty();
+    let mut before = sample(registry, &mut names, all, &mut silent, errors)?;
+    if before.is_empty() && !all {
         return Ok(0);
     }
     let mut pause = MOMENT;
@@ -56,7 +58,7 @@ pub(super) fn run(registry: &Registry, options: &Stats, errors: &mut Errors<'_>)
         if has_no_reader(pause) {
             return Ok(0);
         }
-        let after = sample(registry, &mut names, options.names.is_empty(), errors)?;
+        let after = sample(registry, &mut names, all, &mut silent, errors)?;
         let rows = rows(&before, &after);
         let redraws = options.watch && !options.json && std::io::stdout().is_terminal();
         print(&match (options.json, redraws) {
@@ -71,14 +73,17 @@ pub(super) fn run(registry: &Registry, options: &Stats, errors: &mut Errors<'_>)
     }
 }
 
-/// What each uses now. Those that have ended are looked for no more, which of those that were named is an error at first.
+/// What each uses now. Those that have ended are looked for no more, which of those that were named is an error at first;
+/// nor are those whose monitor does not answer, which is told once.
 fn sample(
     registry: &Registry,
     names: &mut Vec<Name>,
     all: bool,
+    silent: &mut HashSet<Name>,
     errors: &mut Errors<'_>,
 ) -> Result<Sample, Error> {
-    let found = if all { running(registry, errors)? } else { find(registry, names, errors) };
+    let mut found = if all { running(registry, errors)? } else { find(registry, names, errors) };
+    found.retain(|found| !silent.contains(found.name()));
     let mut sample = Sample::new();
     ask_all(
         found,
@@ -88,11 +93,16 @@ fn sample(
             Some(Answer::Reply(Reply::State { usage: Some(usage), .. })) => {
                 sample.insert(found.name().clone(), (Instant::now(), usage));
             }
-            None => {}
+            None => drop(silent.insert(found.name().clone())),
             Some(Answer::Over(_) | Answer::Removed) if all => {}
             Some(Answer::Stale) if all => drop(errors.or_add(found.clear())),
             Some(Answer::Reply(Reply::State { state, .. })) => errors.add(&has_ended(found.name(), &state)),
-            Some(answer) => not_done(registry, found, answer, errors),
+            Some(answer) => {
+                if matches!(answer, Answer::Silent(_)) {
+                    silent.insert(found.name().clone());
+                }
+                not_done(registry, found, answer, errors);
+            }
         },
     );
     names.retain(|name| sample.contains_key(name));
