@@ -587,6 +587,13 @@ fn a_full_disk_costs_the_state_but_not_the_sandbox() {
     assert_eq!(place.events("web")[..2], ["created", "started"]);
     place.ask("web", json!({ "request": "stop", "grace_ms": null }));
     place.has_ended("web");
+    // What ended when the disk was full is known to have ended, and has its log.
+    place.start("full", &[], "echo said; exec sleep 1000");
+    disk(fill);
+    place.ask("full", json!({ "request": "stop", "grace_ms": null }));
+    place.has_ended("full");
+    assert_eq!(place.state("full")["exit_status"], 143);
+    assert_eq!(text(&place.run(&["logs", "full"]).stdout), "said\n");
     // In the foreground it is warned of, and the exit status is the workload's.
     disk(fill);
     let output = place.run(&["--name", "other", "--", "sh", "-c", "exit 6"]);

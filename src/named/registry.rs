@@ -395,6 +395,25 @@ impl Claimed {
         written
     }
 
+    /// Writes the last one. On a full disk it takes the place of the one that is there, so that what has ended is not taken
+    /// for what was killed: nobody reads it while we live, unless it is for want of an answer.
+    ///
+    /// # Errors
+    /// As above; of the old one, nothing may be left.
+    pub fn write_last_state(&self, state: &State) -> Result<(), Errno> {
+        match self.write_state(state) {
+            Err(Errno::ENOSPC | Errno::EDQUOT) => {
+                let bytes = serde_json::to_vec(state).map_err(|_| Errno::EINVAL)?;
+                let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                // Not even made shorter before: its place could be somebody else's then.
+                let mut file = File::from(openat(self.dir(), STATE, flags, Mode::empty())?);
+                let written = file.write_all(&bytes).and_then(|()| file.set_len(bytes.len() as u64));
+                written.map_err(|error| errno_of(&error))
+            }
+            written => written,
+        }
+    }
+
     /// The socket that commands connect to. It does not block, and nobody but its owner can connect.
     ///
     /// # Errors
