@@ -127,6 +127,10 @@ impl<F: FnOnce()> Watch<'_, F> {
             if self.workload.is_none() && self.beside.asked_to_stop() {
                 self.give_up_at.get_or_insert(now + PATIENCE);
             }
+            if self.beside.is_overdue(now) {
+                log::warn!("init: PID 1: did not stop when asked to, killed");
+                self.sandbox.signal(libc::SIGKILL)?;
+            }
             if self.give_up_at.is_some_and(|at| at <= now) {
                 log::warn!("set-up: did not end when asked to, killed");
                 self.sandbox.signal(libc::SIGKILL)?;

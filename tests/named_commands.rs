@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use support::place::Place;
@@ -506,6 +507,10 @@ fn a_monitor_that_is_stopped_holds_nobody_up() {
             "launch: sandbox: {name}: its monitor (pid {monitor}) does not answer; if it is stopped, kill -CONT {monitor}"
         );
         assert_eq!(place.refuses(&["kill", name]), silent);
+        // Of several, it is told once; and what was handed to it is not kept open by it: who reads stderr sees its end.
+        let output = place.run(&["stats"]);
+        assert_eq!((code(output.status), text(&output.stderr)), (125, format!("{silent}\n")));
+        assert_eq!(place.refuses(&["exec", name, "--", "true"]), silent);
         let output = place.run(&["stop", name, other]);
         assert_eq!(
             (code(output.status), text(&output.stdout)),
@@ -519,6 +524,32 @@ fn a_monitor_that_is_stopped_holds_nobody_up() {
             (0, format!("{name}: killed\n"), cleared(name))
         );
         assert!(!place.path(name, "").exists());
+    }
+}
+
+#[test]
+fn an_init_that_is_stopped_is_killed_when_it_has_had_its_time() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let name = "web";
+        place.start(name, &[], FOREVER);
+        let init = place.inspect(name)["init_pid"].as_i64().expect("a pid");
+        kill(Pid::from_raw(init as i32), Signal::SIGSTOP).expect("kill");
+        assert_eq!(place.says(&["stop", "--grace", "100ms", name]), format!("{name}: killed after 100ms\n"));
+        assert_eq!(code(place.run(&["wait", name]).status), 137);
+    }
+}
+
+#[test]
+fn a_command_of_any_length_is_listed() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let (long, name) = ("x".repeat(100_000), "web");
+        assert_eq!(
+            place.says(&["--name", name, "--detach", "--", "sh", "-c", FOREVER, &long]),
+            format!("{name}\n")
+        );
+        assert!(line_of(&place.says(&["ps"]), name).contains(&&*long));
     }
 }
 

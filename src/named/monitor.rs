@@ -33,6 +33,9 @@ const WRITE_EVERY: Duration = Duration::from_millis(50);
 /// How long commands have at the end to take what is said to them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How much longer than its grace PID 1 may take for a stop. It takes a moment, unless somebody has stopped it.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The monitor.
 #[derive(Debug)]
 pub struct Monitor {
@@ -51,6 +54,8 @@ pub struct Monitor {
     may_write_at: Instant,
     has_warned: bool,
     asked_to_stop: bool,
+    /// When PID 1, which was asked to stop, has had its time.
+    stopped_by: Option<Instant>,
 }
 
 /// What a command waits for.
@@ -96,6 +101,7 @@ impl Monitor {
             may_write_at: Instant::now(),
             has_warned: false,
             asked_to_stop: false,
+            stopped_by: None,
         };
         monitor.wrote(first);
         let state = &monitor.life.state;
@@ -161,7 +167,7 @@ impl Monitor {
 
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        self.server.deadline().into_iter().chain(self.write_at).min()
+        self.server.deadline().into_iter().chain(self.write_at).chain(self.stopped_by).min()
     }
 
     /// Does what is due.
@@ -182,13 +188,21 @@ impl Monitor {
         self.asked_to_stop
     }
 
+    /// Whether PID 1 was asked to stop by a command, and has had its time for it; that is said once.
+    pub fn is_overdue(&mut self, now: Instant) -> bool {
+        let is_overdue = self.stopped_by.take_if(|at| *at <= now).is_some();
+        self.life.killed |= is_overdue;
+        is_overdue
+    }
+
     /// It has ended: who waits is told, and nobody can ask any more.
     pub fn end(mut self, outcome: Result<Outcome, &Error>) {
         self.life.ended(outcome, &life::now());
         let (name, details) = life::end_event(&self.life.state);
         self.events.write(name, details);
         // Before anybody is told.
-        self.write();
+        let written = self.claimed.write_last_state(&self.life.state);
+        self.wrote(written);
         for (client, waits) in std::mem::take(&mut self.waiting) {
             let killed = waits == Waits::End && self.life.killed;
             let state = Box::new(self.life.state.clone());
@@ -238,6 +252,9 @@ impl Monitor {
                 match sandbox.order(Order::Stop { grace }) {
                     Ok(()) => {
                         self.asked_to_stop = true;
+                        let grace = grace.unwrap_or(Duration::from_millis(self.life.state.grace_ms));
+                        let by = Instant::now().checked_add(grace.saturating_add(STOP_PATIENCE));
+                        self.stopped_by = self.stopped_by.into_iter().chain(by).min();
                         self.life.is_stopped();
                         self.changed();
                         return self.waiting.push((client, Waits::End));
