@@ -23,7 +23,6 @@ use launch::{Command, Error, SignalState, explain, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 use log::LevelFilter;
-use nix::unistd::getpid;
 
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
@@ -76,7 +75,6 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
     start_log(cli.verbosity());
     let mut settings = cli.settings().map_err(|error| arguments.blame(error))?;
     let is_nameless = settings.name.is_none();
-    let started_as = getpid();
     // In this order: what is opened here could have the number of one that the caller did not open.
     let handed_on = cli.descriptors();
     let descriptors = launch::check_open(&handed_on);
@@ -94,7 +92,7 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
     let outcome = descriptors.and_then(|()| {
         let (mut command, terminal) = command(cli, signals);
         let plan = command.plan()?;
-        beside.prepare(&settings, &mut command, &plan, started_as)?;
+        beside.prepare(&settings, &mut command, &plan)?;
         let sandbox = command.carry_out(&plan)?;
         // They may hold megabytes of arguments, and the workload's ends of pipes.
         drop((command, plan));

@@ -71,22 +71,15 @@ impl Beside {
         Self { launching, is_nameless, ..Self::default() }
     }
 
-    /// Makes ready what `settings` ask for, before there is anything to look after. `started_as` is the launcher as its
-    /// caller started it.
+    /// Makes ready what `settings` ask for, before there is anything to look after.
     ///
     /// # Errors
     /// [`Error::RuntimeDirectory`], [`Error::Sandbox`], [`Error::Log`], [`Error::LogFile`], [`Error::Pipe`],
     /// [`Error::IdFile`], [`Error::PidFile`], [`Error::Random`].
-    pub fn prepare(
-        &mut self,
-        settings: &Settings,
-        command: &mut Command,
-        plan: &Plan,
-        started_as: Pid,
-    ) -> Result<(), Error> {
+    pub fn prepare(&mut self, settings: &Settings, command: &mut Command, plan: &Plan) -> Result<(), Error> {
         self.until_ready = plan.init.policy.readiness != Readiness::Started;
         if self.until_ready {
-            self.manager = Manager::of(started_as);
+            self.manager = Manager::of(self.launching.as_ref().map(Launching::caller));
         }
         let needs_id = settings.name.is_some() || settings.id_file.is_some();
         let id = if needs_id { random_digits(32)? } else { String::new() };
@@ -221,6 +214,11 @@ impl Beside {
     /// Whether a command has asked the sandbox to stop.
     pub fn asked_to_stop(&self) -> bool {
         self.monitor.as_ref().is_some_and(Monitor::asked_to_stop)
+    }
+
+    /// Whether PID 1 was asked to stop by a command, and has had its time for it; that is said once.
+    pub fn is_overdue(&mut self, now: Instant) -> bool {
+        self.monitor.as_mut().is_some_and(|monitor| monitor.is_overdue(now))
     }
 
     /// Takes and passes on what is left of what the workload wrote.

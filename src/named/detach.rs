@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{ForkResult, chdir, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, chdir, getpid, pipe2, setsid};
 
 use super::name::Name;
 use super::progress::Progress;
@@ -47,6 +47,7 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Launching {
     news: OwnedFd,
+    caller: Pid,
 }
 
 /// Splits in two. Of the caller's descriptors the monitor keeps those of these numbers alone, and stderr for a while; it is
@@ -59,6 +60,7 @@ pub fn detach(keep: &[RawFd]) -> Result<Detached, Error> {
     // Where the caller closed a standard descriptor, one of them may have got its number.
     let theirs = above_stdio(theirs).map_err(Error::Detach)?;
     let ours = above_stdio(ours).map_err(Error::Detach)?;
+    let caller = getpid();
     match launch_init::sys::fork().map_err(Error::Detach)? {
         ForkResult::Parent { child } => {
             drop(ours);
@@ -68,7 +70,7 @@ pub fn detach(keep: &[RawFd]) -> Result<Detached, Error> {
         ForkResult::Child => {
             drop(theirs);
             become_monitor(&ours, keep).map_err(Error::Detach)?;
-            Ok(Detached::Monitor(Launching { news: ours }))
+            Ok(Detached::Monitor(Launching { news: ours, caller }))
         }
     }
 }
@@ -84,6 +86,11 @@ fn become_monitor(news: &OwnedFd, keep: &[RawFd]) -> Result<(), Errno> {
 }
 
 impl Launching {
+    /// The caller's process, which the caller knows the launcher as.
+    pub fn caller(&self) -> Pid {
+        self.caller
+    }
+
     /// All is well: the caller's process returns, and nothing of the caller's stays with us.
     pub fn succeed(self) {
         let let_go = open_null().and_then(|null| let_go_of(&[libc::STDERR_FILENO], null.as_fd()));

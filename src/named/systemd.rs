@@ -42,9 +42,9 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// That of a launcher that was started as `started_as`, if it has one. What cannot be used is warned of: the launch
+    /// That of a launcher, if it has one. It is known there as the process `started_as`, where that is another one. What cannot be used is warned of: the launch
     /// does not depend on it.
-    pub fn of(started_as: Pid) -> Option<Self> {
+    pub fn of(started_as: Option<Pid>) -> Option<Self> {
         let name = std::env::var_os(SOCKET).filter(|name| !name.is_empty())?;
         let found = address(&name).and_then(|address| {
             let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
@@ -59,12 +59,12 @@ impl Manager {
             }
         };
         let [interval, pid] = WATCHDOG.map(|name| std::env::var(name).ok());
-        let is_meant = pid.is_none_or(|pid| pid == started_as.to_string());
+        let is_meant = pid.is_none_or(|pid| pid == started_as.unwrap_or_else(getpid).to_string());
         Some(Self {
             socket,
             address,
             watches: interval.is_some() && is_meant,
-            introduces: started_as != getpid(),
+            introduces: started_as.is_some(),
             is_ready: false,
             is_stopping: false,
             kept: VecDeque::new(),
