@@ -466,12 +466,13 @@ fn a_shell_with_tty_has_job_control() {
         session.shows("on 2.");
         session.types("\x1a");
         session.shows("Stopped");
+        session.shows("inside> ");
         session.types("fg\n");
         session.shows("exec cat'");
         session.types("again\n");
-        // As the terminal shows it, and as the command does.
-        session.shows("again");
-        session.shows("again");
+        // The terminal's echo, and what cat(1) writes.
+        session.shows("again\r\n");
+        session.shows("again\r\n");
         session.types("\x04");
         session.shows("inside> ");
         session.types("exit 7\n");
@@ -505,6 +506,7 @@ fn without_tty_ctrl_c_ends_it_and_ctrl_z_stops_both() {
         session.shows("on 2.");
         session.types("\x1a");
         session.shows("Stopped");
+        session.shows("inside> ");
         session.types("kill -TERM %1; fg\n");
         session.shows("inside> ");
         session.types("echo code $?.\n");

@@ -54,10 +54,6 @@ pub struct Names {
 /// `launch ps`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Ps {
-    /// List those that have ended too, which is done in any case
-    #[arg(short, long)]
-    pub all: bool,
-
     /// Print them as data: a JSON array
     #[arg(long)]
     pub json: bool,

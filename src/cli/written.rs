@@ -47,11 +47,7 @@ pub struct Logs {
 /// `launch events`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Events {
-    /// Go on until the sandbox has ended, or, of all, until it is interrupted: this is done anyway
-    #[arg(short, long, conflicts_with = "no_follow")]
-    pub follow: bool,
-
-    /// Print only those until now
+    /// Print only those until now, instead of going on until the sandbox has ended or, of all, until it is interrupted
     #[arg(long)]
     pub no_follow: bool,
 
