@@ -583,7 +583,8 @@ fn policy(options: &Options) -> Policy {
             retries: health.retries,
             restarts: health.restarts,
         }),
-        tells: options.tells || is_watched,
+        // Between runs the terminal is the launcher's, which has to know of them.
+        tells: options.tells || is_watched || restarts,
         ..Policy::default()
     }
 }

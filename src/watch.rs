@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
+use launch_init::handoff::Happening;
 use launch_init::signals::{self, Received, SignalQueue};
 use launch_init::terminal::{Stopped, Terminal};
 use nix::errno::Errno;
@@ -180,6 +181,10 @@ impl<F: FnOnce()> Watch<'_, F> {
         match event {
             Event::Terminal(master) => self.relay = Some(Relay::new(master)?),
             Event::Started(started) => {
+                if self.workload.is_some() {
+                    // The last run may have been in its foreground.
+                    self.terminal.take_back();
+                }
                 self.workload = Some(Pid::from_raw(started.pid));
                 self.give_up_at = None;
                 self.status.started(self.sandbox.pid().as_raw(), &started);
@@ -199,6 +204,8 @@ impl<F: FnOnce()> Watch<'_, F> {
                     relay.make_raw();
                 }
             }
+            // Until the next run, its signals are for us.
+            Event::Happened(Happening::StartsIn(_)) => self.terminal.take_back(),
             Event::Happened(_) | Event::MainPid(_) => {}
             Event::Ended(outcome) => {
                 match self.relay.take() {
