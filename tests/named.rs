@@ -297,6 +297,24 @@ fn a_signal_by_order_reaches_the_workload() {
 }
 
 #[test]
+fn orders_that_come_while_something_is_being_started_are_carried_out_afterwards() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let probes = ["--health-cmd", "true", "--health-interval", "1ms"];
+        let start = ["--restart", "always", "--restart-max-delay", "1ms"];
+        // Probes are started all the time, and so are runs.
+        place.start("web", &[&probes[..], &start].concat(), "exec sleep 0.02");
+        let mut connection = place.connect("web");
+        for _ in 0..2000 {
+            let reply = connection.ask(json!({ "request": "signal", "signal": 28 }));
+            assert_eq!(reply, json!({ "reply": "done" }));
+        }
+        let reply = connection.ask(json!({ "request": "stop", "grace_ms": null }));
+        assert_eq!(reply["reply"], "ended");
+    }
+}
+
+#[test]
 fn whatever_clients_do_the_monitor_goes_on() {
     for caller in callers() {
         let place = Place::of(caller);

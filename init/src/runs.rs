@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
@@ -22,6 +23,9 @@ use crate::sys;
 
 /// What a probe's command is for.
 const SHELL: &str = "/bin/sh";
+
+/// How long PID 1, which does nothing else meanwhile, waits for an exec once others are inside.
+const EXECUTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// All that a run takes.
 pub(crate) struct Runs<'a> {
@@ -109,11 +113,26 @@ impl<'a> Runs<'a> {
         self.notify.as_ref()
     }
 
-    /// Starts one.
+    /// Starts the first one, when nobody else is inside.
     ///
     /// # Errors
     /// As [`spawn::spawn`]; [`Error::Own`]
     pub(crate) fn begin(&self) -> Result<Begun, Error> {
+        self.begin_within(None)
+    }
+
+    /// Starts a further one. What the last one has said and nobody has heard yet is not said of this one.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], and if it takes too long.
+    pub(crate) fn begin_again(&self) -> Result<Begun, Error> {
+        if let Some(notify) = &self.notify {
+            notify.forget();
+        }
+        self.begin_within(Some(EXECUTED_WITHIN))
+    }
+
+    fn begin_within(&self, patience: Option<Duration>) -> Result<Begun, Error> {
         let (ready, told) = match self.readiness {
             Readiness::Descriptor(number) => {
                 let failed = |errno| Error::Own("pipe", errno);
@@ -124,13 +143,13 @@ impl<'a> Runs<'a> {
             }
             _ => (None, None),
         };
-        let extra =
-            Extra { ready: told.as_ref().map(|(told, number)| (told.as_fd(), *number)), ..self.extra() };
+        let ready_by = told.as_ref().map(|(told, number)| (told.as_fd(), *number));
+        let extra = Extra { ready: ready_by, patience, ..self.extra() };
         let (pid, pidfd) = spawn::spawn(&self.workload, self.signals, self.with.launcher, &extra)?;
         Ok(Begun { pid, pidfd, ready })
     }
 
-    /// Starts a probe, in a process group of its own, and returns its pid, which is also the group's.
+    /// Starts a probe, in a session of its own that has no terminal, and returns its pid, which is also its group's.
     ///
     /// # Errors
     /// As [`spawn::spawn`]
@@ -141,11 +160,17 @@ impl<'a> Runs<'a> {
         };
         let workload = Workload {
             command: [SHELL.into(), "-c".into()].into_iter().chain(command).collect(),
-            group: Group::Own { foreground: false },
+            group: Group::Session,
             descriptors: Descriptors::Only(Vec::new()),
             ..self.workload.clone()
         };
-        let extra = Extra { terminal: None, stdio: Some(self.null()), tell: None, ..self.extra() };
+        let extra = Extra {
+            terminal: None,
+            apart: Some(self.null()),
+            tell: None,
+            patience: Some(EXECUTED_WITHIN),
+            ..self.extra()
+        };
         spawn::spawn(&workload, self.signals, self.with.launcher, &extra).map(|(pid, _)| pid)
     }
 

@@ -408,7 +408,7 @@ impl Supervisor {
         // Of the watchdog's bite a core dump is wanted, as under systemd.
         let signal = if why == Why::Watchdog { libc::SIGABRT } else { self.policy.stop_signal };
         let forward = self.forward(of_ours(signal), now);
-        self.hurry(grace.unwrap_or(self.policy.grace) + self.policy.forward_delay, now);
+        self.hurry(grace.unwrap_or(self.policy.grace).saturating_add(self.policy.forward_delay), now);
         let tell = if is_news { self.tell(Happening::Ending(why)) } else { None };
         // A stopped one shall see it.
         actions([tell, forward, Some(Action::Forward(of_ours(libc::SIGCONT)))])
