@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -288,6 +288,8 @@ fn a_signal_by_order_reaches_the_workload() {
             assert_eq!(reply, json!({ "reply": "refused", "reason": "signals go from 1 to 64" }));
         }
         let mut waiting = place.connect("web");
+        // It is known by then, so that its request is seen with the signal's at the latest.
+        assert_eq!(waiting.ask(request("state"))["reply"], "state");
         waiting.say(request("wait"));
         assert_eq!(connection.ask(json!({ "request": "signal", "signal": 10 })), json!({ "reply": "done" }));
         let reply = waiting.hear().unwrap();
@@ -658,6 +660,36 @@ fn runs_follow_each_other_without_a_name_too() {
             assert_eq!(place.folder.read("runs"), "\n");
         }
         assert!(!place.path("", "").exists());
+    }
+}
+
+#[test]
+fn each_run_is_the_same_user_whatever_the_last_one_has_written() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("--user and runs", "only root has a second user to map");
+    }
+    let place = Place::of(support::Caller::Root);
+    let users = place.folder.file("users", "somebody:x:7:8::/:/bin/sh\n");
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o666)).unwrap();
+    let bind = format!("{users}:/etc/passwd");
+    let with = ["--share", "user", "--user", "somebody", "--bind", &bind, "--restart", "on-failure:1"];
+    let script = "echo $(id -u):$(id -g):$(id -G); echo somebody:x:0:0::/:/bin/sh >/etc/passwd; exit 3";
+    let output = place.run(&[&with[..], &["--", "sh", "-c", script]].concat());
+    assert_eq!((code(output.status), text(&output.stdout)), (3, "7:8:8\n7:8:8\n".into()));
+}
+
+#[test]
+fn a_workload_that_never_ceases_to_send_signals_to_pid_1_holds_up_nobody() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let flood = r#"exec perl -e '
+            $SIG{$_} = "IGNORE" for qw(TERM NUM40); open(my $ready, ">&=", 5) or die $!;
+            fork; fork; syswrite $ready, "\n"; while () { kill "NUM40", 1 }'"#;
+        place.start("web", &["--ready", "fd:5"], flood);
+        let began = Instant::now();
+        let reply = place.ask("web", json!({ "request": "stop", "grace_ms": 500 }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::handoff::{Descriptors, Group, Probes, Workload};
 use crate::notify::NotifySocket;
 use crate::presets::Tell;
+use crate::privileges;
 use crate::signals::SignalQueue;
 use crate::spawn::{self, Extra};
 use crate::supervisor::{Policy, Probe, Readiness};
@@ -69,10 +70,10 @@ pub(crate) struct Begun {
 }
 
 impl<'a> Runs<'a> {
-    /// Makes what the runs have in common.
+    /// Makes what the runs have in common, such as who they are.
     ///
     /// # Errors
-    /// [`Error::Own`]
+    /// [`Error::Own`]; [`Error::Workload`]: there is no such user.
     pub(crate) fn new(
         mut workload: Workload,
         probes: Probes,
@@ -90,6 +91,7 @@ impl<'a> Runs<'a> {
             }
             _ => None,
         };
+        workload.user = workload.user.as_ref().map(privileges::in_numbers).transpose()?;
         if let Some(time) = policy.watchdog {
             set(&mut workload.environment, format!("WATCHDOG_USEC={}", time.as_micros()).into());
             // Without it, every process of the workload is meant; sd_watchdog_enabled(3).

@@ -102,7 +102,11 @@ pub(crate) fn spawn(
                 drop(go);
             }
             let until = extra.patience.and_then(|time| Instant::now().checked_add(time));
-            match what_is_told(told, launcher, until)? {
+            let told = what_is_told(told, launcher, until).inspect_err(|_| {
+                // It must not run without anybody who wants it. ESRCH: it has ended already.
+                let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+            });
+            match told? {
                 Told::Executed => Ok((child, pidfd)),
                 Told::Failed(failure) => {
                     // It is about to end, unless somebody inside has stopped it; nobody is left over. Its status says no

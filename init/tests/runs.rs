@@ -255,7 +255,7 @@ notify.sendmsg([sys.argv[1].encode()], passed)
 notify.sendmsg([b"BARRIER=1"], passed)
 os.close(barrier)
 os.read(wait, 1)
-time.sleep(1.5)
+time.sleep(2.5)
 sys.exit(4)
 "#;
 
@@ -266,7 +266,7 @@ fn a_message_that_comes_with_a_descriptor_is_heard_too() {
     }
     for place in PLACES {
         let start = |message: &str| {
-            let with = ["--ready", "notify", "--ready-timeout", "1s", "--"];
+            let with = ["--ready", "notify", "--ready-timeout", "2s", "--"];
             place.start(&[&with[..], &[PYTHON, "-c", WITH_DESCRIPTOR, message]].concat())
         };
         start("FDSTORE=1\nREADY=1").ends(4);

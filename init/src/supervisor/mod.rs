@@ -401,7 +401,13 @@ impl Supervisor {
 
     /// Asks the workload to end, and sees to it that it does when the grace is over.
     fn end_run(&mut self, why: Why, grace: Option<Duration>, now: Instant) -> Actions {
-        let is_news = self.why.is_none() || why == Why::Stop && self.why != Some(Why::Stop);
+        let is_news = match (self.why, why) {
+            (None, _) => true,
+            // What somebody asks for counts for more than what was noticed.
+            (Some(before), Why::Stop) => before != Why::Stop,
+            (Some(before), Why::Restart) => [Why::NotReady, Why::Watchdog, Why::Unhealthy].contains(&before),
+            _ => false,
+        };
         if is_news {
             self.why = Some(why);
         }
