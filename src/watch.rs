@@ -23,6 +23,9 @@ use crate::status::StatusLines;
 /// How long a set-up that is asked to stop may take before it is killed. It takes a millisecond, unless a file
 /// system hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the grace init may take to end, when a command has asked for it: somebody may have stopped it, or those inside
+/// found a way to hold it up.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// How much of what init says is taken before others are looked at again.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -82,7 +85,7 @@ struct Watch<'a, F> {
     queue: SignalQueue,
     relay: Option<Relay>,
     workload: Option<Pid>,
-    /// When a set-up that was asked to stop is killed.
+    /// When a set-up that was asked to stop, or an init that does not keep the grace, is killed.
     give_up_at: Option<Instant>,
     /// Whether init may have said more than has been taken.
     has_more: bool,
@@ -125,11 +128,15 @@ impl<F: FnOnce()> Watch<'_, F> {
             }
             let now = Instant::now();
             self.beside.tick(now);
-            if self.workload.is_none() && self.beside.asked_to_stop() {
-                self.give_up_at.get_or_insert(now + PATIENCE);
+            if let Some(grace) = self.beside.asked_to_stop() {
+                // Init is to keep the grace itself.
+                let patience = if self.workload.is_none() { PATIENCE } else { grace.saturating_add(UNHEARD) };
+                self.give_up_at = self.give_up_at.or_else(|| now.checked_add(patience));
             }
             if self.give_up_at.is_some_and(|at| at <= now) {
-                log::warn!("set-up: did not end when asked to, killed");
+                let what = if self.workload.is_none() { "set-up" } else { "init" };
+                log::warn!("{what}: did not end when asked to, killed");
+                self.beside.is_killed();
                 self.sandbox.signal(libc::SIGKILL)?;
                 self.give_up_at = None;
             }

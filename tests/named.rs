@@ -738,6 +738,24 @@ fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
 }
 
 #[test]
+fn a_pid_1_that_is_held_up_outlives_neither_a_stop_nor_its_monitor() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let marker = marker("held");
+        let script = format!("sleep 1000; : {marker}");
+        for name in ["stop", "kill"] {
+            place.start(name, &[], &script);
+            let init = place.state(name)["init_pid"].as_i64().unwrap() as i32;
+            kill(nix::unistd::Pid::from_raw(init), Signal::SIGSTOP).unwrap();
+        }
+        let reply = place.ask("stop", json!({ "request": "stop", "grace_ms": 0 }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));
+        kill(place.monitor("kill"), Signal::SIGKILL).unwrap();
+        nobody_is_left(&marker);
+    }
+}
+
+#[test]
 fn what_a_detached_launch_is_given_by_descriptors_is_used_and_closed() {
     for caller in callers() {
         let place = Place::of(caller);

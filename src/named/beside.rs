@@ -218,9 +218,16 @@ impl Beside {
         }
     }
 
-    /// Whether a command has asked the sandbox to stop.
-    pub fn asked_to_stop(&self) -> bool {
-        self.monitor.as_ref().is_some_and(Monitor::asked_to_stop)
+    /// Whether a command has asked the sandbox to stop, and the shortest grace that it was given.
+    pub fn asked_to_stop(&self) -> Option<Duration> {
+        self.monitor.as_ref().and_then(Monitor::asked_to_stop)
+    }
+
+    /// Init is killed for that.
+    pub fn is_killed(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.is_killed();
+        }
     }
 
     /// Takes and passes on what is left of what the workload wrote.

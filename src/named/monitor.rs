@@ -50,7 +50,7 @@ pub struct Monitor {
     write_at: Option<Instant>,
     may_write_at: Instant,
     has_warned: bool,
-    asked_to_stop: bool,
+    asked_to_stop: Option<Duration>,
 }
 
 /// What a command waits for.
@@ -95,7 +95,7 @@ impl Monitor {
             write_at: None,
             may_write_at: Instant::now(),
             has_warned: false,
-            asked_to_stop: false,
+            asked_to_stop: None,
         };
         monitor.wrote(first);
         let state = &monitor.life.state;
@@ -177,9 +177,14 @@ impl Monitor {
         self.removes = true;
     }
 
-    /// Whether a command has asked it to stop.
-    pub fn asked_to_stop(&self) -> bool {
+    /// Whether a command has asked it to stop, and the shortest grace that it was given.
+    pub fn asked_to_stop(&self) -> Option<Duration> {
         self.asked_to_stop
+    }
+
+    /// Init has not kept the grace, and is killed.
+    pub fn is_killed(&mut self) {
+        self.life.killed = true;
     }
 
     /// It has ended: who waits is told, and nobody can ask any more.
@@ -250,7 +255,8 @@ impl Monitor {
                 let grace = grace_ms.map(Duration::from_millis);
                 match sandbox.order(Order::Stop { grace }) {
                     Ok(()) => {
-                        self.asked_to_stop = true;
+                        let given = grace.unwrap_or(Duration::from_millis(self.life.state.grace_ms));
+                        self.asked_to_stop = self.asked_to_stop.into_iter().chain([given]).min();
                         self.life.is_stopped();
                         self.changed();
                         return self.waiting.push((client, Waits::End));
