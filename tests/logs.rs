@@ -232,6 +232,25 @@ fn a_full_disk_ends_logging_until_there_is_place_and_never_the_workload() {
 }
 
 #[test]
+fn a_workload_of_another_user_opens_its_stdout_anew() {
+    let (other, all) = (["--user", "7"], ["--map-users", "0:100000:65536", "--map-groups", "0:100000:65536"]);
+    let both = [&all[..], &other].concat();
+    for caller in callers() {
+        // An ordinary user's other ids take subordinate ones.
+        let tables: &[&[&str]] = if caller == Caller::Root { &[&[], &all, &both] } else { &[&[], &["--uid", "7"]] };
+        for options in tables {
+            let named = Named::of(caller);
+            let script = "echo one > /dev/stdout; echo two >> /proc/self/fd/1; echo three > /dev/stderr; echo four >> /dev/fd/2";
+            named.detach(options, script);
+            named.wait();
+            let output = run(&mut named.logs(&[]));
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!((stdout.as_str(), stderr.as_str()), ("one\ntwo\n", "three\nfour\n"), "{options:?}");
+        }
+    }
+}
+
+#[test]
 fn what_there_is_no_log_of_is_said() {
     for caller in callers() {
         let named = Named::of(caller);
