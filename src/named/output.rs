@@ -142,6 +142,8 @@ impl Output {
             log.finish();
         }
         self.tell_warning();
+        // The next one's, who need not wait for our readers.
+        self.log = None;
     }
 
     /// Whether the caller's descriptors have not taken all yet.
