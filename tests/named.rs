@@ -634,7 +634,7 @@ fn runs_follow_each_other_without_a_name_too() {
             let _ = fs::remove_file(format!("{folder}/runs"));
             let mut launch = place.launch(&["--restart", "always", "--", "sh", "-c", &script]);
             let mut launching = Running::start(&mut launch);
-            until("it runs", || fs::metadata(format!("{folder}/runs")).ok());
+            until("it runs", || fs::metadata(format!("{folder}/runs")).ok().filter(|file| file.len() > 0));
             launching.signal(signal);
             assert_eq!(code(launching.wait()), 128 + signal as i32);
             assert_eq!(place.folder.read("runs"), "\n");

@@ -189,30 +189,43 @@ impl Monitor {
         self.events.write(name, details);
         // Before anybody is told.
         self.write();
+        // From here on nobody connects. Who has by now is answered, whenever that was.
+        let removed = match unlinkat(self.claimed.dir(), CONTROL, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            removed => removed,
+        };
+        self.server.take_all_in();
+        while let Some(Asked { client, request, .. }) = self.server.next_request() {
+            match request {
+                Request::Wait | Request::WaitReady | Request::Stop { .. } | Request::Restart { .. } => {
+                    self.waiting.push((client, Waits::End));
+                }
+                Request::State | Request::Usage => {
+                    let reply = self.reply_state();
+                    self.server.reply(client, &reply, None);
+                }
+                Request::Signal { .. } | Request::Join(_) => {
+                    let status = self.life.state.exit_status.unwrap_or_default();
+                    let reply = refused(format!("has ended (exit status {status})"));
+                    self.server.reply(client, &reply, None);
+                }
+            }
+        }
         for (client, waits) in std::mem::take(&mut self.waiting) {
             let killed = waits == Waits::End && self.life.killed;
             let state = Box::new(self.life.state.clone());
             self.server.reply(client, &Reply::Ended { state, killed }, None);
         }
         self.server.flush(LAST_WORDS);
-        self.leave();
+        self.leave(removed);
     }
 
     /// The lock goes last.
-    fn leave(self) {
+    fn leave(self, removed: Result<(), Errno>) {
         let Self { claimed, life, server, removes, .. } = self;
-        let removed = if removes {
-            claimed.remove()
-        } else {
-            // Nobody shall find it and wait.
-            let removed = unlinkat(claimed.dir(), CONTROL, UnlinkatFlags::NoRemoveDir);
-            drop(claimed);
-            removed
-        };
+        let removed = removed.and_then(|()| if removes { claimed.remove() } else { Ok(()) });
         drop(server);
-        if let Err(errno) = removed
-            && errno != Errno::ENOENT
-        {
+        if let Err(errno) = removed {
             log::warn!("{}: its folder: {}", life.state.name, errno.desc());
         }
     }
@@ -348,6 +361,10 @@ impl Monitor {
             std::mem::take(&mut self.waiting).into_iter().partition(|(_, waits)| has_come(waits));
         self.waiting = waiting;
         let come: Vec<_> = come;
+        if !come.is_empty() {
+            // Whoever is told of it finds it in the file too.
+            self.write_what_changed();
+        }
         for (client, _) in come {
             let reply = self.reply_state();
             self.server.reply(client, &reply, None);

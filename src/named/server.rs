@@ -145,6 +145,15 @@ impl Server {
         }
     }
 
+    /// Takes in all who have connected, and reads what they have said.
+    pub fn take_all_in(&mut self) {
+        for _ in 0..MOST_CLIENTS {
+            self.take_in();
+        }
+        let numbers: Vec<u64> = self.clients.iter().map(|client| client.number).collect();
+        numbers.into_iter().for_each(|number| self.is_ready(Source::Client(number), PollFlags::empty()));
+    }
+
     /// The next request, of whomever. It has to be replied to.
     pub fn next_request(&mut self) -> Option<Asked> {
         for client in &mut self.clients {
