@@ -34,6 +34,9 @@ pub mod supervisor;
 pub mod sys;
 pub mod terminal;
 
+/// What `launch-init --help` prints.
+pub use settings::USAGE;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
