@@ -628,6 +628,7 @@ impl Cli {
                 restarts: self.health_restart,
             }),
             tells: self.is_named() || self.pid_file.is_some(),
+            dies_with_launcher: true,
             // It would have the terminal's signals to itself, and nobody would know that no new run shall follow.
             group: if self.restarts() && !self.tty { Group::Own { foreground: false } } else { group },
             report_namespaces: self.status_fd.is_some() || self.is_named(),

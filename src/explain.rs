@@ -149,7 +149,12 @@ fn explain(plan: &Plan) -> Vec<Explained> {
         "handoff",
         "plan",
         "init is told all that follows",
-        json!({ "log_level": log_level, "report_namespaces": report_namespaces, "tells": policy.tells }),
+        json!({
+            "log_level": log_level,
+            "report_namespaces": report_namespaces,
+            "tells": policy.tells,
+            "dies_with_launcher": policy.dies_with_launcher,
+        }),
     ));
     explained.extend(ids(*init_ids));
     let mut grounds = Grounds::default();
@@ -758,6 +763,7 @@ fn look_after(policy: &Policy, probes: &Probes) -> Vec<Explained> {
         health,
         // Said of the handoff.
         tells: _,
+        dies_with_launcher: _,
     } = policy;
     let stop = signals::name(*stop_signal);
     let mut steps = Vec::new();
@@ -1231,6 +1237,7 @@ init, PID 1 inside:
                 restarts: true,
             }),
             tells: true,
+            dies_with_launcher: true,
             ..plan.init.policy
         };
         plan.init.probes = Probes { ready: Some("test -e /r".into()), health: Some("true".into()) };

@@ -117,10 +117,11 @@ fn show_detached(name: &Name, waiting: Waiting) -> Result<u8, Error> {
 }
 
 fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
-    let terminal = match (cli.detaches(), cli.tty() || cli.restarts()) {
-        (true, _) => Terminal::none(),
-        (false, true) => Terminal::of_launcher(),
-        (false, false) => Terminal::of_caller(),
+    let terminal = match (cli.detaches(), cli.tty(), cli.restarts()) {
+        (true, ..) => Terminal::none(),
+        (false, true, _) => Terminal::of_launcher(),
+        (false, false, true) => Terminal::of_caller().for_the_background(),
+        (false, false, false) => Terminal::of_caller(),
     };
     let mut command = Command::from_options(cli.options(terminal.group()));
     command.signal_state(signals);

@@ -156,6 +156,8 @@ pub struct Options {
     /// Whether what happens is told ([`Event::Happened`](crate::sandbox::Event)). Where one of the above asks for it, it
     /// is.
     pub tells: bool,
+    /// Whether the thread that launches lives as long as the sandbox is wanted.
+    pub dies_with_launcher: bool,
     /// The workload's process group.
     pub group: Group,
     /// Whether the namespaces' inode numbers are wanted.
@@ -203,6 +205,7 @@ impl Default for Options {
             watchdog: None,
             health: None,
             tells: false,
+            dies_with_launcher: false,
             group: Group::Own { foreground: false },
             report_namespaces: false,
         }
@@ -583,7 +586,9 @@ fn policy(options: &Options) -> Policy {
             retries: health.retries,
             restarts: health.restarts,
         }),
-        tells: options.tells || is_watched,
+        // Between runs the terminal is the launcher's, which has to know of them.
+        tells: options.tells || is_watched || restarts,
+        dies_with_launcher: options.dies_with_launcher,
         ..Policy::default()
     }
 }

@@ -87,14 +87,15 @@ fn become_init(mut image: InitImage<'_>) -> ! {
     let errno = match prepared {
         Ok(protected) => {
             let file = protected.as_ref().map_or(image.file.file(), AsFd::as_fd);
-            // SAFETY: an open descriptor, an empty path and two null-terminated arrays of C strings that the
-            // caller keeps alive.
+            // By its number, since musl has no function of this name. SAFETY: an open descriptor, an empty path and two
+            // null-terminated arrays of C strings that the caller keeps alive.
             unsafe {
-                libc::execveat(
+                libc::syscall(
+                    libc::SYS_execveat,
                     file.as_raw_fd(),
                     c"".as_ptr(),
-                    image.arguments.as_ptr().cast(),
-                    image.environment.as_ptr().cast(),
+                    image.arguments.as_ptr(),
+                    image.environment.as_ptr(),
                     libc::AT_EMPTY_PATH,
                 );
             }

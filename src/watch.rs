@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
+use launch_init::handoff::Happening;
 use launch_init::signals::{self, Received, SignalQueue};
 use launch_init::terminal::{Stopped, Terminal};
 use nix::errno::Errno;
@@ -22,6 +23,9 @@ use crate::status::StatusLines;
 /// How long a set-up that is asked to stop may take before it is killed. It takes a millisecond, unless a file
 /// system hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the grace init may take to end, when a command has asked for it: somebody may have stopped it, or those inside
+/// found a way to hold it up.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// How much of what init says is taken before others are looked at again.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -81,7 +85,7 @@ struct Watch<'a, F> {
     queue: SignalQueue,
     relay: Option<Relay>,
     workload: Option<Pid>,
-    /// When a set-up that was asked to stop is killed.
+    /// When a set-up that was asked to stop, or an init that does not keep the grace, is killed.
     give_up_at: Option<Instant>,
     /// Whether init may have said more than has been taken.
     has_more: bool,
@@ -124,15 +128,16 @@ impl<F: FnOnce()> Watch<'_, F> {
             }
             let now = Instant::now();
             self.beside.tick(now);
-            if self.workload.is_none() && self.beside.asked_to_stop() {
-                self.give_up_at.get_or_insert(now + PATIENCE);
-            }
-            if self.beside.is_overdue(now) {
-                log::warn!("init: PID 1: did not stop when asked to, killed");
-                self.sandbox.signal(libc::SIGKILL)?;
+            if let Some(grace) = self.beside.asked_to_stop() {
+                // Init is to keep the grace itself.
+                let patience = if self.workload.is_none() { PATIENCE } else { grace.saturating_add(UNHEARD) };
+                // Who asks again may give less of it.
+                self.give_up_at = self.give_up_at.into_iter().chain(now.checked_add(patience)).min();
             }
             if self.give_up_at.is_some_and(|at| at <= now) {
-                log::warn!("set-up: did not end when asked to, killed");
+                let what = if self.workload.is_none() { "set-up" } else { "init" };
+                log::warn!("{what}: did not end when asked to, killed");
+                self.beside.is_killed();
                 self.sandbox.signal(libc::SIGKILL)?;
                 self.give_up_at = None;
             }
@@ -184,6 +189,10 @@ impl<F: FnOnce()> Watch<'_, F> {
         match event {
             Event::Terminal(master) => self.relay = Some(Relay::new(master)?),
             Event::Started(started) => {
+                if self.workload.is_some() {
+                    // The last run may have been in its foreground.
+                    self.terminal.take_back();
+                }
                 self.workload = Some(Pid::from_raw(started.pid));
                 self.give_up_at = None;
                 self.status.started(self.sandbox.pid().as_raw(), &started);
@@ -203,6 +212,8 @@ impl<F: FnOnce()> Watch<'_, F> {
                     relay.make_raw();
                 }
             }
+            // Until the next run, its signals are for us.
+            Event::Happened(Happening::StartsIn(_)) => self.terminal.take_back(),
             Event::Happened(_) | Event::MainPid(_) => {}
             Event::Ended(outcome) => {
                 match self.relay.take() {

@@ -1,10 +1,10 @@
-//! Every command that README.md, docs/tour.md, docs/exit-codes.md and docs/configuration.md show prints what they say
-//! it prints.
+//! Every command that README.md, docs/tour.md, docs/exit-codes.md, docs/configuration.md and docs/long-running.md show
+//! prints what they say it prints.
 //!
 //! A block that is marked `console` is run: its lines `$ command` by one bash with `launch` in its PATH, in an empty
 //! folder, in the C locale; the lines below a command are its output, stdout and stderr together. A block that is
 //! marked `console ordinary user` holds for one without privileges, whose uid and gid are the same number of four
-//! digits or more; it isn't run as root. The README's `cargo run --release --` becomes `launch`, the same program.
+//! digits or more; it isn't run as root. Named sandboxes are in a folder of the block's own, and are gone after it. The README's `cargo run --release --` becomes `launch`, the same program.
 //!
 //! The documented text and the real one have to be the same, except for what differs from run to run, in both:
 //!
@@ -20,7 +20,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use support::{Caller, callers, cannot_run, program, public_folder, run, text};
+use support::{Caller, Folder, callers, cannot_run, program, public_folder, run, text};
 
 #[test]
 fn the_commands_of_the_readme_print_what_it_says() {
@@ -40,6 +40,11 @@ fn the_commands_of_the_exit_codes_print_what_it_says() {
 #[test]
 fn the_commands_of_the_configuration_print_what_it_says() {
     check("docs/configuration.md");
+}
+
+#[test]
+fn the_commands_of_the_life_of_named_sandboxes_print_what_it_says() {
+    check("docs/long-running.md");
 }
 
 /// One fenced block: what stands in it, and the line at which it starts.
@@ -105,6 +110,13 @@ fn commands(block: &str) -> Vec<&str> {
 const SEPARATOR: &str = "_status=$?; echo; echo ---separator---; (exit $_status)\n";
 const PRINTED_SEPARATOR: &str = "\n---separator---\n";
 
+/// Root's are in /run/launch, an ordinary user's in its own runtime directory.
+const REMOVE_ALL: &str = r#"
+    for name in $(ls $([ $(id -u) = 0 ] && echo /run/launch || echo "$XDG_RUNTIME_DIR/launch")); do
+        launch rm --force "$name"
+    done > /dev/null 2>&1
+"#;
+
 /// Runs the commands in one shell, and returns what its user would have seen.
 fn transcript(caller: Caller, commands: &[&str]) -> String {
     let mut script = String::from("exec 2>&1\n");
@@ -113,10 +125,23 @@ fn transcript(caller: Caller, commands: &[&str]) -> String {
         script.push('\n');
         script.push_str(SEPARATOR);
     }
-    let folder = public_folder();
+    // Whatever has become of them, and before anybody waits for who has the output open.
+    script.push_str(REMOVE_ALL);
+    let (folder, runtime) = (public_folder(), Folder::of(caller));
+    let runtime = runtime.directory("run");
     let launch = program().parent().expect("folder").display();
-    let mut shell = caller.command("bash");
+    let mut shell = match caller {
+        Caller::User => caller.command("bash"),
+        // Root's are in the machine's /run.
+        Caller::Root => {
+            let own = "mkdir -p /run/launch && mount -t tmpfs -o mode=755 none /run/launch && exec \"$@\"";
+            let mut command = caller.command("unshare");
+            command.args(["--mount", "sh", "-c", own, "sh", "bash"]);
+            command
+        }
+    };
     shell.args(["-c", &script]).stdin(Stdio::null()).current_dir(folder.path());
+    shell.env("XDG_RUNTIME_DIR", &runtime);
     shell.env("PATH", format!("{launch}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")).env("LC_ALL", "C");
     shell.env_remove("LAUNCH_LOG");
     let output = text(&run(&mut shell).stdout);

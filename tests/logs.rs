@@ -193,6 +193,63 @@ fn a_reader_who_does_not_read_holds_up_neither_the_workload_nor_its_log() {
 }
 
 #[test]
+fn a_reader_who_is_slow_at_the_end_misses_nothing_and_nobody_else_waits_for_it() {
+    for caller in callers() {
+        let named = Named::of(caller);
+        let log = named.runtime.path("out.log");
+        let expected: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
+        let launch = || {
+            let options = ["--name", &named.name, "--log", &log, "--", "seq", "50000"];
+            let mut command = named.launch(&options);
+            Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        };
+        let slow = launch();
+        let is_there = || named.folder().join("state.json").exists().then_some(());
+        until("it is there", is_there);
+        named.wait();
+        // The name and the log are free.
+        let next = launch();
+        for running in [slow, next] {
+            let output = running.output();
+            assert_eq!((code(output.status), text(&output.stderr)), (0, String::new()));
+            assert!(text(&output.stdout) == expected, "{} bytes", output.stdout.len());
+        }
+    }
+}
+
+#[test]
+fn a_file_is_the_log_of_one_sandbox_alone() {
+    for caller in callers() {
+        let (first, second) = (Named::of(caller), Named::of(caller));
+        let log = first.runtime.path("out.log");
+        first.detach(&["--log", &log], "sleep 1000");
+        let message = format!(
+            "launch: log: {log}: another sandbox is logged there; two would rotate each other's lines away"
+        );
+        assert_eq!(refused(&mut second.launch(&["--log", &log, "--", "true"])), message);
+        let stopped = run(&mut first.launch(&["stop", &first.name]));
+        assert_eq!(code(stopped.status), 0);
+        assert_eq!(code(run(&mut second.launch(&["--log", &log, "--", "true"])).status), 0);
+    }
+}
+
+#[test]
+fn a_log_that_is_moved_away_is_followed_at_its_name() {
+    for caller in callers() {
+        let named = Named::of(caller);
+        let (go, log) = (named.runtime.path("go"), named.runtime.path("out.log"));
+        let script = format!("echo one; until [ -e {go} ]; do sleep 0.01; done; echo two; exec sleep 1000");
+        named.detach(&["--log", &log], &script);
+        let following = Talk::start(&mut named.logs(&["--follow"]));
+        assert_eq!(following.hear().as_deref(), Some("one"));
+        fs::rename(&log, named.runtime.path("elsewhere")).expect("rename");
+        named.runtime.file("out.log", "");
+        named.runtime.file("go", "");
+        assert_eq!(following.hear().as_deref(), Some("two"));
+    }
+}
+
+#[test]
 fn a_full_disk_ends_logging_until_there_is_place_and_never_the_workload() {
     for caller in callers() {
         // The inner one runs in an outer one for its small disk alone; the workload frees it.
@@ -228,6 +285,26 @@ fn a_full_disk_ends_logging_until_there_is_place_and_never_the_workload() {
         let missing: usize = lines[logged..].iter().map(|line| line.len() + 1).sum();
         let said = format!("launch: warning: log: {missing} bytes are missing here: No space left on device");
         assert_eq!(records[logged..], [format!("stderr F {said}"), "stdout F after".into()]);
+    }
+}
+
+#[test]
+fn a_workload_of_another_user_opens_its_stdout_anew() {
+    let (other, all) = (["--user", "7"], ["--map-users", "0:100000:65536", "--map-groups", "0:100000:65536"]);
+    let both = [&all[..], &other].concat();
+    for caller in callers() {
+        // An ordinary user's other ids take subordinate ones.
+        let tables: &[&[&str]] =
+            if caller == Caller::Root { &[&[], &all, &both] } else { &[&[], &["--uid", "7"]] };
+        for options in tables {
+            let named = Named::of(caller);
+            let script = "echo one > /dev/stdout; echo two >> /proc/self/fd/1; echo three > /dev/stderr; echo four >> /dev/fd/2";
+            named.detach(options, script);
+            named.wait();
+            let output = run(&mut named.logs(&[]));
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!((stdout.as_str(), stderr.as_str()), ("one\ntwo\n", "three\nfour\n"), "{options:?}");
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::place::{Place, request};
-use support::{callers, cannot_run, code, public_folder, run, stdout_of, until};
+use support::{callers, cannot_run, code, public_folder, run, stdout_of, text, until};
 
 /// What is measured, or disturbed by load, is measured alone.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -108,7 +108,7 @@ fn is_back(
     // A tenth of a second is the back-off; a start of the server comes to it.
     assert!(longest < Duration::from_millis(1500), "{longest:?}");
     assert_eq!(place.state("web")["restarts"], times);
-    let stopped = stdout_of(&mut place.launch(&["stop", "web"]));
+    let stopped = text(&run(&mut place.launch(&["stop", "web"])).stdout);
     assert!(stopped.starts_with("web: ended by SIG"), "{stopped}");
 }
 
@@ -274,7 +274,7 @@ fn a_day_of_restarts_and_orphans_leaves_nothing_behind() {
 fn text_of_long(command: &mut std::process::Command) -> String {
     let output = command.output().expect("start");
     assert!(output.status.success(), "{output:?}");
-    support::text(&output.stdout)
+    text(&output.stdout)
 }
 
 #[test]
@@ -294,7 +294,8 @@ fn many_at_once_are_listed_at_once_and_stopped_at_once() {
             (0..many).map(|n| usage(&place, &format!("s{n}"))["memory"].as_u64().expect("bytes")).sum();
         let monitors: u64 = (0..many).map(|n| pss(place.monitor(&format!("s{n}")))).sum();
         let began = Instant::now();
-        let stopped = stdout_of(&mut place.launch(&["stop", "--all"]));
+        // On stderr is how far it has got, where it takes its time.
+        let stopped = text(&run(&mut place.launch(&["stop", "--all"])).stdout);
         let stopping = began.elapsed();
         assert_eq!(
             stopped.lines().filter(|line| line.ends_with(": ended by SIGTERM")).count(),

@@ -1,6 +1,8 @@
 //! The help, the man page in docs/launch.1 and the program are made from one definition, and the program is one
 //! static file.
 
+#[path = "../examples/manuals/pages.rs"]
+mod pages;
 mod support;
 
 use std::fs;
@@ -9,53 +11,34 @@ use std::process::Command;
 
 use support::{code_and_stderr, program, run, stdout_of, text};
 
-/// The man page as the definition gives it. What it calls pages of their own are forms of this one, whose options have
-/// sections of their own in it.
-fn man_page() -> String {
-    let mut page = Vec::new();
-    let man = clap_mangen::Man::new(launch::cli::definition())
-        .source(concat!("launch ", env!("CARGO_PKG_VERSION")));
-    man.render(&mut page).expect("render");
-    let mut page = text(&page);
-    let mut sections = String::new();
-    for mut command in subcommands() {
-        let name = command.get_name().to_owned();
-        let usage = command.render_usage().to_string().replace("Usage: ", "").replace('-', "\\-");
-        let form = format!("\\fBlaunch {name}\\fR");
-        page = page
-            .replace(&format!("launch\\-{name}(1)"), &usage.replacen(&format!("launch {name}"), &form, 1));
-        let mut section = Vec::new();
-        clap_mangen::Man::new(command).render_options_section(&mut section).expect("render");
-        let section = text(&section);
-        let (_, options) = section.split_once(".SH OPTIONS\n").expect("a section");
-        sections.push_str(&format!(".SH \"LAUNCH {}\"\n{options}", name.to_uppercase()));
+#[test]
+fn the_man_pages_are_those_that_the_definitions_give() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (name, page) in [("launch.1", pages::launch()), ("launch-init.1", pages::launch_init())] {
+        let path = folder.join(name);
+        if std::env::var_os("UPDATE_MAN_PAGE").is_some() {
+            fs::write(&path, &page).expect("write the page");
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == page, "docs/{name} is out of date: UPDATE_MAN_PAGE=1 cargo test --test manual");
     }
-    let (before, after) = page.split_once(".SH EXTRA\n").expect("what follows the subcommands");
-    format!("{before}{sections}.SH EXTRA\n{after}")
-}
-
-/// The definitions of `launch diff` and the others.
-fn subcommands() -> Vec<clap::Command> {
-    let mut definition = launch::cli::definition();
-    definition.build();
-    definition.get_subcommands().cloned().collect()
 }
 
 #[test]
-fn the_man_page_is_the_one_that_the_definition_gives() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/launch.1");
-    let page = man_page();
-    if std::env::var_os("UPDATE_MAN_PAGE").is_some() {
-        fs::write(&path, &page).expect("write docs/launch.1");
+fn every_option_of_init_is_in_its_page() {
+    let page = pages::launch_init();
+    let options =
+        launch_init::USAGE.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    for option in options.map(|word| word.trim_end_matches([',', '.'])) {
+        let in_roff = option.replace('-', "\\-");
+        assert!(page.contains(&in_roff), "{option} is not in the man page");
     }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == page, "docs/launch.1 is out of date: UPDATE_MAN_PAGE=1 cargo test --test manual");
 }
 
 #[test]
 fn every_option_is_in_the_help_and_in_the_man_page() {
     let help = stdout_of(Command::new(program()).arg("--help"));
-    let page = man_page();
+    let page = pages::launch();
     let definition = launch::cli::definition();
     let options: Vec<_> = definition.get_arguments().filter_map(|argument| argument.get_long()).collect();
     assert!(options.len() > 15, "{options:?}");
@@ -72,8 +55,8 @@ fn every_option_is_in_the_help_and_in_the_man_page() {
 #[test]
 fn every_command_and_its_options_are_in_its_help_and_in_the_man_page() {
     let general = stdout_of(Command::new(program()).arg("--help"));
-    let page = man_page();
-    for command in subcommands() {
+    let page = pages::launch();
+    for command in pages::subcommands() {
         let name = command.get_name();
         assert!(general.contains(&format!("\n  {name} ")), "{name} is not in the help");
         let help = stdout_of(Command::new(program()).args([name, "--help"]));

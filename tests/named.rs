@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -288,11 +288,31 @@ fn a_signal_by_order_reaches_the_workload() {
             assert_eq!(reply, json!({ "reply": "refused", "reason": "signals go from 1 to 64" }));
         }
         let mut waiting = place.connect("web");
+        // It is known by then, so that its request is seen with the signal's at the latest.
+        assert_eq!(waiting.ask(request("state"))["reply"], "state");
         waiting.say(request("wait"));
         assert_eq!(connection.ask(json!({ "request": "signal", "signal": 10 })), json!({ "reply": "done" }));
         let reply = waiting.hear().unwrap();
         assert_eq!((&reply["reply"], &reply["state"]["exit_status"]), (&json!("ended"), &json!(9)));
         assert!(place.events("web").contains(&"signal".into()));
+    }
+}
+
+#[test]
+fn orders_that_come_while_something_is_being_started_are_carried_out_afterwards() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let probes = ["--health-cmd", "true", "--health-interval", "1ms"];
+        let start = ["--restart", "always", "--restart-max-delay", "1ms"];
+        // Probes are started all the time, and so are runs.
+        place.start("web", &[&probes[..], &start].concat(), "exec sleep 0.02");
+        let mut connection = place.connect("web");
+        for _ in 0..2000 {
+            let reply = connection.ask(json!({ "request": "signal", "signal": 28 }));
+            assert_eq!(reply, json!({ "reply": "done" }));
+        }
+        let reply = connection.ask(json!({ "request": "stop", "grace_ms": null }));
+        assert_eq!(reply["reply"], "ended");
     }
 }
 
@@ -651,6 +671,36 @@ fn runs_follow_each_other_without_a_name_too() {
 }
 
 #[test]
+fn each_run_is_the_same_user_whatever_the_last_one_has_written() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("--user and runs", "only root has a second user to map");
+    }
+    let place = Place::of(support::Caller::Root);
+    let users = place.folder.file("users", "somebody:x:7:8::/:/bin/sh\n");
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o666)).unwrap();
+    let bind = format!("{users}:/etc/passwd");
+    let with = ["--share", "user", "--user", "somebody", "--bind", &bind, "--restart", "on-failure:1"];
+    let script = "echo $(id -u):$(id -g):$(id -G); echo somebody:x:0:0::/:/bin/sh >/etc/passwd; exit 3";
+    let output = place.run(&[&with[..], &["--", "sh", "-c", script]].concat());
+    assert_eq!((code(output.status), text(&output.stdout)), (3, "7:8:8\n7:8:8\n".into()));
+}
+
+#[test]
+fn a_workload_that_never_ceases_to_send_signals_to_pid_1_holds_up_nobody() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let flood = r#"exec perl -e '
+            $SIG{$_} = "IGNORE" for qw(TERM NUM40); open(my $ready, ">&=", 5) or die $!;
+            fork; fork; syswrite $ready, "\n"; while () { kill "NUM40", 1 }'"#;
+        place.start("web", &["--ready", "fd:5"], flood);
+        let began = Instant::now();
+        let reply = place.ask("web", json!({ "request": "stop", "grace_ms": 500 }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
 fn a_workload_that_never_ceases_to_tell_of_itself_holds_up_nobody() {
     for caller in callers() {
         let place = Place::of(caller);
@@ -691,6 +741,24 @@ fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
             (reply["reply"] == "ended").then_some(reply)
         });
         assert_eq!(reply["state"]["exit_status"], 143);
+    }
+}
+
+#[test]
+fn a_pid_1_that_is_held_up_outlives_neither_a_stop_nor_its_monitor() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        let marker = marker("held");
+        let script = format!("sleep 1000; : {marker}");
+        for name in ["stop", "kill"] {
+            place.start(name, &[], &script);
+            let init = place.state(name)["init_pid"].as_i64().unwrap() as i32;
+            kill(nix::unistd::Pid::from_raw(init), Signal::SIGSTOP).unwrap();
+        }
+        let reply = place.ask("stop", json!({ "request": "stop", "grace_ms": 0 }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));
+        kill(place.monitor("kill"), Signal::SIGKILL).unwrap();
+        nobody_is_left(&marker);
     }
 }
 

@@ -528,15 +528,17 @@ fn a_monitor_that_is_stopped_holds_nobody_up() {
 }
 
 #[test]
-fn an_init_that_is_stopped_is_killed_when_it_has_had_its_time() {
+fn a_stopped_pid_1_has_the_time_of_who_gives_it_the_least() {
     for caller in callers() {
         let place = Place::of(caller);
         let name = "web";
         place.start(name, &[], FOREVER);
         let init = place.inspect(name)["init_pid"].as_i64().expect("a pid");
         kill(Pid::from_raw(init as i32), Signal::SIGSTOP).expect("kill");
-        assert_eq!(place.says(&["stop", "--grace", "100ms", name]), format!("{name}: killed after 100ms\n"));
-        assert_eq!(code(place.run(&["wait", name]).status), 137);
+        let patient = Running::start(place.launch(&["stop", "--grace", "1h", name]).stdout(Stdio::piped()));
+        until("it is stopping", || (place.inspect(name)["phase"] == "stopping").then_some(()));
+        assert_eq!(place.says(&["rm", "--force", name]), format!("{name}: killed\n"));
+        assert!(text(&patient.output().stdout).starts_with(&format!("{name}: killed after")));
     }
 }
 

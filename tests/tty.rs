@@ -56,6 +56,14 @@ impl Way {
         };
         [before, program, command].concat().into_iter().map(String::from).collect()
     }
+
+    /// `launch … OPTIONS… -- COMMAND…`
+    fn with(self, options: &[&str], command: &[&str]) -> Vec<String> {
+        let mut words = self.words(&[], command);
+        let end = words.iter().position(|word| word == "--").expect("an end of the options");
+        words.splice(end..end, options.iter().copied().map(String::from));
+        words
+    }
 }
 
 /// A real interactive shell. Its prompt is `inside> `, by the environment.
@@ -310,6 +318,48 @@ fn launch_init_stops_with_its_workload_and_the_calling_shells_fg_and_bg_go_on_wi
     }
 }
 
+#[test]
+fn each_run_that_reads_gets_the_terminal() {
+    for caller in callers() {
+        for way in [Way::Launch, Way::Init] {
+            let script = "echo run $((1+1)).; read -r line; echo got $line $((1+2)).; exit 7";
+            let words = way.with(&["--restart", "on-failure:2"], &["sh", "-c", script]);
+            let mut session = Session::start_with("echo", caller, &words);
+            for line in ["one", "two", "three"] {
+                session.shows("run 2.");
+                session.types(&format!("{line}\n"));
+                session.shows(&format!("got {line} 3."));
+            }
+            let (_, status) = session.ends();
+            assert_eq!(code(status), 7, "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_while_the_next_run_is_waited_for_ends_it_all() {
+    for caller in callers() {
+        for way in [Way::Launch, Way::Init] {
+            // The fifth of them waits for more than a second.
+            let script = "read -r line; echo got $line $((1+2)).; exit 7";
+            let words = way.with(&["--restart", "always"], &["sh", "-c", script]);
+            let mut session = Session::start_with("echo", caller, &words);
+            for line in ["one", "two", "three", "four", "five"] {
+                session.types(&format!("{line}\n"));
+                session.shows(&format!("got {line} 3."));
+            }
+            until("who started it has the terminal again", || {
+                has(&session.marker, |process| {
+                    process.is_in_foreground && process.command.contains("--restart")
+                })
+            });
+            session.types(CTRL_C);
+            let (_, status) = session.ends();
+            assert_eq!(code(status), 7, "{way:?}");
+        }
+    }
+}
+
 /// `launch --tty -- COMMAND…` on a terminal.
 fn tty(caller: Caller, command: &[&str]) -> Session {
     Session::start(caller, &Way::Tty.words(&[], command))
@@ -421,6 +471,18 @@ fn with_tty_the_terminal_outside_is_not_there_inside() {
         ];
         assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
         assert_eq!(code(status), 7);
+    }
+}
+
+#[test]
+fn with_tty_a_health_check_has_no_terminal() {
+    for caller in callers() {
+        let check = "echo leaked >/dev/tty; touch /tmp/checked";
+        let script = "while [ ! -e /tmp/checked ]; do sleep 0.02; done; echo done $((1+1)).";
+        let options = ["--health-cmd", check, "--health-interval", "10ms"];
+        let words = Way::Tty.with(&options, &["sh", "-c", script]);
+        let (shown, status) = Session::start(caller, &words).ends();
+        assert_eq!((shown.trim(), code(status)), ("done 2.", 0));
     }
 }
 

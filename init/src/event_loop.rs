@@ -252,6 +252,9 @@ impl EventLoop<'_> {
                 Ok(Waited::Nothing) => return (None, false),
                 Ok(Waited::NoChildren) => {
                     self.tell(Moment::NoChildren);
+                    if let Above::Terminal(terminal) = &self.above {
+                        terminal.take_back();
+                    }
                     self.has_guests = self.supervisor.waits_for_others() && has_guests();
                     if self.has_guests {
                         return (None, false);
@@ -471,7 +474,7 @@ impl EventLoop<'_> {
     /// The next run of the workload.
     fn start(&mut self) -> Option<End> {
         let runs = self.runs?;
-        match runs.begin() {
+        match runs.begin_again() {
             Ok(begun) => {
                 log::debug!("workload: {}: started again as pid {}", runs.command(), begun.pid);
                 if let Some(workload) = &mut self.workload {
@@ -513,6 +516,12 @@ impl EventLoop<'_> {
     /// Never waits: what a launcher that is stopped does not read is kept for it, as far as it is not too much.
     fn tell_launcher(&mut self, report: Report) {
         if matches!(self.above, Above::Launcher(_)) {
+            // Only the last one counts of those that somebody inside may send without end; they push nothing else out.
+            if let Report::Happened(new @ (Happening::Status(_) | Happening::Alive)) = &report {
+                let is_like_it =
+                    |other: &Happening| std::mem::discriminant(other) == std::mem::discriminant(new);
+                self.unread.retain(|other| !matches!(other, Report::Happened(other) if is_like_it(other)));
+            }
             if self.unread.len() >= MOST_UNREAD {
                 self.unread.pop_front();
             }

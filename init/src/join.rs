@@ -36,6 +36,9 @@ use crate::{
 /// For so long after its start, a command may have come too late for what PID 1 has told everybody.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
 
+/// From the loss of its memory to its end it takes PID 1 no longer, in milliseconds, unless somebody inside hangs.
+const ENDS_WITHIN: u16 = 2000;
+
 /// The whole life; returns the exit code, which is the monitor's to reap and nobody's to read.
 pub(crate) fn main(descriptor: &OsString) -> u8 {
     let Some(channel) = channel_in(crate::JOIN_OPTION, descriptor) else { return exit::FAILED };
@@ -132,7 +135,7 @@ impl Outside {
         let missing = |object, errno| match errno {
             // While it ends it has none, and once it has ended nothing is allowed.
             Errno::ENOENT | Errno::ESRCH => ended(),
-            _ if has_ended(init.as_fd()) => ended(),
+            _ if is_ending(init.as_fd()) => ended(),
             errno => failed(object)(errno),
         };
         let root =
@@ -164,7 +167,7 @@ impl Outside {
         let kinds = CloneFlags::from_bits_retain(join.namespaces as i32);
         setns(&self.init, kinds).map_err(|errno| match errno {
             Errno::ESRCH => is_stopping(&join.sandbox),
-            _ if has_ended(self.init.as_fd()) => is_stopping(&join.sandbox),
+            _ if is_ending(self.init.as_fd()) => is_stopping(&join.sandbox),
             errno => failed("namespaces")(errno),
         })?;
         // A change of rights sets it to what fs.suid_dumpable says.
@@ -201,6 +204,13 @@ fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
 pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(pidfd, PollFlags::POLLIN)];
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1..))
+}
+
+/// Whether it was for its end that something about PID 1 was refused: it has no memory any more, and so nobody may look at
+/// it, some time before its pidfd tells (do_exit in kernel/exit.c).
+fn is_ending(init: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(init, PollFlags::POLLIN)];
+    matches!(poll(&mut polled, ENDS_WITHIN), Ok(1..))
 }
 
 /// A command that runs.

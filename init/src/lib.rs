@@ -34,6 +34,9 @@ pub mod supervisor;
 pub mod sys;
 pub mod terminal;
 
+/// What `launch-init --help` prints.
+pub use settings::USAGE;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -173,6 +176,12 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
     };
     let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
     let Begun { pid, pidfd, ready } = runs.begin()?;
+    if plan.policy.dies_with_launcher {
+        // The loop sees the launcher's end, too. But those inside may have found a way to hold it up. After the last change
+        // of credentials, which clears it; and should the launcher have ended before, the loop is not held up yet.
+        sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into())
+            .map_err(|errno| Error::Own("PR_SET_PDEATHSIG", errno))?;
+    }
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);

@@ -9,13 +9,14 @@
 
 use std::ffi::OsString;
 use std::io::IoSliceMut;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind,
-    getsockname, recvmsg, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, getsockname, recv, recvmsg,
+    setsockopt, socket, sockopt,
 };
 use nix::unistd::getpid;
 
@@ -26,6 +27,8 @@ use crate::supervisor::Said;
 const LONGEST: usize = 4096;
 /// Messages that are read before something else is done.
 const AT_ONCE: usize = 64;
+/// Messages that are thrown away at once; no queue is longer (net.unix.max_dgram_qlen), by default.
+const MOST_FORGOTTEN: usize = 1024;
 
 /// One thing that is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +82,28 @@ impl NotifySocket {
         }
     }
 
+    /// Throws away what has been said until now.
+    pub(crate) fn forget(&self) {
+        let mut byte = [0];
+        // Whoever is inside now goes on saying things; then nothing is lost by an end.
+        for _ in 0..MOST_FORGOTTEN {
+            match recv(self.socket.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(errno) => {
+                    if errno != Errno::EAGAIN {
+                        log::warn!("notify socket: {}", errno.desc());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
     /// None: a message from outside, or one that is too long. Descriptors that come with one are closed by the kernel,
     /// which finds no room for them; that is what ends sd_notify_barrier(3).
     fn receive(&self, main: i32) -> Result<Option<String>, Errno> {
         let mut buffer = [0; LONGEST];
-        let mut control = cmsg_space!(UnixCredentials);
+        let mut control = vec![0; cmsg_space!(UnixCredentials).capacity()];
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let message = recvmsg::<()>(
             self.socket.as_raw_fd(),
@@ -91,14 +111,8 @@ impl NotifySocket {
             Some(&mut control),
             MsgFlags::MSG_CMSG_CLOEXEC,
         )?;
-        // MSG_CTRUNC is one with descriptors.
-        let sender = message.cmsgs().ok().and_then(|mut parts| {
-            parts.find_map(|part| match part {
-                ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.pid()),
-                _ => None,
-            })
-        });
         let (length, flags) = (message.bytes, message.flags);
+        let sender = sender_in(&control);
         let is_whole = !flags.contains(MsgFlags::MSG_TRUNC);
         if !is_whole || !sender.is_some_and(|sender| sender == main || is_inside(sender)) {
             log::debug!("notify socket: a message from outside, or too long, is not heard");
@@ -112,6 +126,16 @@ impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The sender's pid in the control messages, the first of which the kernel has it in (cmsg(3), unix(7)). nix shows none of them
+/// where one did not fit, as the descriptors do not.
+fn sender_in(control: &[u8]) -> Option<i32> {
+    let number = |at: usize| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
+    let level = number(offset_of!(libc::cmsghdr, cmsg_level))?;
+    let kind = number(offset_of!(libc::cmsghdr, cmsg_type))?;
+    let pid = number(size_of::<libc::cmsghdr>() + offset_of!(libc::ucred, pid))?;
+    ((level, kind) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)).then_some(pid)
 }
 
 /// Whoever has no pid here is outside. Without a PID namespace of its own, only those below init are inside.

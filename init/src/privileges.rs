@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchown, geteuid, getpid, setgid, setgroups, setuid};
 
 use crate::error::Error;
-use crate::handoff::{Account, CapabilitySets, Failure, Instruction, Limit, Workload};
+use crate::handoff::{Account, CapabilitySets, Failure, Instruction, Limit, Name, Workload};
 use crate::parse::{CAPABILITIES, LIMITS, User};
 use crate::sys::{self, CStringArray};
 use crate::{accounts, exit, proc};
@@ -164,6 +164,16 @@ impl<'a> Privileges<'a> {
             result => result.map_err(failed(if groups.is_empty() { "user" } else { "groups" })),
         }
     }
+}
+
+/// The account in numbers, as it is looked up now: what is written there later changes nothing.
+///
+/// # Errors
+/// [`Error::Workload`]
+pub(crate) fn in_numbers(account: &Account) -> Result<Account, Error> {
+    let User { uid, gid, groups } = user(account)?;
+    let groups = groups.into_iter().map(Name::Id).collect();
+    Ok(Account { user: Name::Id(uid), group: Some(Name::Id(gid)), groups })
 }
 
 fn user(account: &Account) -> Result<User, Error> {

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::handoff::{Descriptors, Group, Probes, Workload};
 use crate::notify::NotifySocket;
 use crate::presets::Tell;
+use crate::privileges;
 use crate::signals::SignalQueue;
 use crate::spawn::{self, Extra};
 use crate::supervisor::{Policy, Probe, Readiness};
@@ -22,6 +24,9 @@ use crate::sys;
 
 /// What a probe's command is for.
 const SHELL: &str = "/bin/sh";
+
+/// How long PID 1, which does nothing else meanwhile, waits for an exec once others are inside.
+const EXECUTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// All that a run takes.
 pub(crate) struct Runs<'a> {
@@ -65,10 +70,10 @@ pub(crate) struct Begun {
 }
 
 impl<'a> Runs<'a> {
-    /// Makes what the runs have in common.
+    /// Makes what the runs have in common, such as who they are.
     ///
     /// # Errors
-    /// [`Error::Own`]
+    /// [`Error::Own`]; [`Error::Workload`]: there is no such user.
     pub(crate) fn new(
         mut workload: Workload,
         probes: Probes,
@@ -86,6 +91,7 @@ impl<'a> Runs<'a> {
             }
             _ => None,
         };
+        workload.user = workload.user.as_ref().map(privileges::in_numbers).transpose()?;
         if let Some(time) = policy.watchdog {
             set(&mut workload.environment, format!("WATCHDOG_USEC={}", time.as_micros()).into());
             // Without it, every process of the workload is meant; sd_watchdog_enabled(3).
@@ -109,11 +115,26 @@ impl<'a> Runs<'a> {
         self.notify.as_ref()
     }
 
-    /// Starts one.
+    /// Starts the first one, when nobody else is inside.
     ///
     /// # Errors
     /// As [`spawn::spawn`]; [`Error::Own`]
     pub(crate) fn begin(&self) -> Result<Begun, Error> {
+        self.begin_within(None)
+    }
+
+    /// Starts a further one. What the last one has said and nobody has heard yet is not said of this one.
+    ///
+    /// # Errors
+    /// As [`Self::begin`], and if it takes too long.
+    pub(crate) fn begin_again(&self) -> Result<Begun, Error> {
+        if let Some(notify) = &self.notify {
+            notify.forget();
+        }
+        self.begin_within(Some(EXECUTED_WITHIN))
+    }
+
+    fn begin_within(&self, patience: Option<Duration>) -> Result<Begun, Error> {
         let (ready, told) = match self.readiness {
             Readiness::Descriptor(number) => {
                 let failed = |errno| Error::Own("pipe", errno);
@@ -124,13 +145,13 @@ impl<'a> Runs<'a> {
             }
             _ => (None, None),
         };
-        let extra =
-            Extra { ready: told.as_ref().map(|(told, number)| (told.as_fd(), *number)), ..self.extra() };
+        let ready_by = told.as_ref().map(|(told, number)| (told.as_fd(), *number));
+        let extra = Extra { ready: ready_by, patience, ..self.extra() };
         let (pid, pidfd) = spawn::spawn(&self.workload, self.signals, self.with.launcher, &extra)?;
         Ok(Begun { pid, pidfd, ready })
     }
 
-    /// Starts a probe, in a process group of its own, and returns its pid, which is also the group's.
+    /// Starts a probe, in a session of its own that has no terminal, and returns its pid, which is also its group's.
     ///
     /// # Errors
     /// As [`spawn::spawn`]
@@ -141,11 +162,17 @@ impl<'a> Runs<'a> {
         };
         let workload = Workload {
             command: [SHELL.into(), "-c".into()].into_iter().chain(command).collect(),
-            group: Group::Own { foreground: false },
+            group: Group::Session,
             descriptors: Descriptors::Only(Vec::new()),
             ..self.workload.clone()
         };
-        let extra = Extra { terminal: None, stdio: Some(self.null()), tell: None, ..self.extra() };
+        let extra = Extra {
+            terminal: None,
+            apart: Some(self.null()),
+            tell: None,
+            patience: Some(EXECUTED_WITHIN),
+            ..self.extra()
+        };
         spawn::spawn(&workload, self.signals, self.with.launcher, &extra).map(|(pid, _)| pid)
     }
 

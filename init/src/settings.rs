@@ -151,7 +151,8 @@ pub(crate) enum Request {
     },
 }
 
-pub(crate) const USAGE: &str = "\
+/// What `--help` prints.
+pub const USAGE: &str = "\
 usage: launch-init [OPTIONS] [--] CMD [ARG...]
        launch-init [OPTIONS] --pause
 

@@ -97,6 +97,8 @@ pub struct SignalQueue {
 
 /// How many are read by one call.
 const BATCH: usize = 16;
+/// How many such calls are made before others get their turn: somebody inside may send faster than is read.
+const BATCHES_AT_ONCE: usize = 16;
 
 impl SignalQueue {
     /// A queue of every signal. They must be blocked.
@@ -107,13 +109,14 @@ impl SignalQueue {
         sys::signal_descriptor(ALL).map(|descriptor| Self { descriptor })
     }
 
-    /// Calls `each` with every signal that is pending, and returns when none is left.
+    /// Calls `each` with the signals that are pending. If there are very many, some are left for the next time; the descriptor
+    /// says so.
     ///
     /// # Errors
     /// None that the kernel documents for a signalfd.
     pub fn drain(&self, mut each: impl FnMut(Received)) -> Result<(), Errno> {
         let mut batch = [sys::empty_siginfo(); BATCH];
-        loop {
+        for _ in 0..BATCHES_AT_ONCE {
             match sys::read_signals(self.descriptor.as_fd(), &mut batch) {
                 Ok(count) => {
                     for info in &batch[..count] {
@@ -133,6 +136,7 @@ impl SignalQueue {
                 Err(errno) => return Err(errno),
             }
         }
+        Ok(())
     }
 }
 

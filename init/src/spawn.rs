@@ -10,10 +10,12 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{
     ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2, setpgid, setsid, tcsetpgrp,
 };
@@ -35,7 +37,8 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 /// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked;
 /// `signals` has those that came in.
 ///
-/// While the exec takes its time, the end of `launcher`, if given, is looked out for.
+/// While the exec takes its time, the end of `launcher`, if given, is looked out for. Anything else that it says is left for
+/// later.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
@@ -98,16 +101,25 @@ pub(crate) fn spawn(
                 forward_pending(child, signals)?;
                 drop(go);
             }
-            wait_until_told(told.as_fd(), launcher)?;
-            let mut frame = Vec::new();
-            std::fs::File::from(told).read_to_end(&mut frame).map_err(|_| Error::Own("pipe", Errno::EIO))?;
-            match first_body(&frame).ok().flatten().map(Report::decode) {
-                Some(Ok(Report::Failed(failure))) => {
-                    // It is about to end; nobody is left over. Its status says no more than the failure.
+            let until = extra.patience.and_then(|time| Instant::now().checked_add(time));
+            let told = what_is_told(told, launcher, until).inspect_err(|_| {
+                // It must not run without anybody who wants it. ESRCH: it has ended already.
+                let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+            });
+            match told? {
+                Told::Executed => Ok((child, pidfd)),
+                Told::Failed(failure) => {
+                    // It is about to end, unless somebody inside has stopped it; nobody is left over. Its status says no
+                    // more than the failure.
+                    let _ = sys::kill(child.as_raw(), libc::SIGKILL);
                     let _ = nix::sys::wait::waitpid(child, None);
                     Err(Error::Workload(Box::new(failure)))
                 }
-                _ => Ok((child, pidfd)),
+                Told::NothingYet => {
+                    // The loop reaps it. To wait for its end here could take as long.
+                    let _ = sys::kill(child.as_raw(), libc::SIGKILL);
+                    Err(Error::Workload(Box::new(took_too_long(&program.name))))
+                }
             }
         }
     }
@@ -126,18 +138,57 @@ fn forward_pending(workload: Pid, signals: &SignalQueue) -> Result<(), Error> {
     signals.drain(forward).map_err(|errno| Error::Own("signalfd", errno))
 }
 
-/// Returns when `told` has something, or its end of file: an exec closes the child's end.
-fn wait_until_told(told: BorrowedFd<'_>, launcher: Option<BorrowedFd<'_>>) -> Result<(), Error> {
-    let Some(launcher) = launcher else { return Ok(()) };
-    let mut polled = [PollFd::new(told, PollFlags::POLLIN), PollFd::new(launcher, PollFlags::POLLIN)];
+/// What became of the exec.
+enum Told {
+    Executed,
+    Failed(Failure),
+    /// It has had its time.
+    NothingYet,
+}
+
+/// Waits for what the new process says, or its end of file: an exec closes its end.
+fn what_is_told(
+    told: OwnedFd,
+    launcher: Option<BorrowedFd<'_>>,
+    until: Option<Instant>,
+) -> Result<Told, Error> {
+    let mut frame = Vec::new();
     loop {
-        match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) if polled[0].any() == Some(true) => return Ok(()),
+        let mut polled = [
+            PollFd::new(told.as_fd(), PollFlags::POLLIN),
+            // An order waits there until the loop reads it: only the launcher's end, which is always told of, counts here.
+            PollFd::new(launcher.unwrap_or(told.as_fd()), PollFlags::empty()),
+        ];
+        let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
+        match ppoll(&mut polled, timeout, None) {
+            Ok(0) => return Ok(Told::NothingYet),
+            Ok(_) if polled[0].any() == Some(true) => {}
             Ok(_) => return Err(Error::LauncherGone),
             // Every signal is blocked, but a debugger interrupts too.
-            Err(Errno::EINTR) => {}
+            Err(Errno::EINTR) => continue,
             Err(errno) => return Err(Error::Own("poll", errno)),
         }
+        let mut buffer = [0; 256];
+        match nix::unistd::read(&told, &mut buffer) {
+            Ok(0) => return Ok(Told::Executed),
+            Ok(length) => frame.extend_from_slice(&buffer[..length]),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::Own("pipe", errno)),
+        }
+        // It may never come to its end of file.
+        if let Some(Ok(Report::Failed(failure))) = first_body(&frame).ok().flatten().map(Report::decode) {
+            return Ok(Told::Failed(failure));
+        }
+    }
+}
+
+fn took_too_long(name: &OsStr) -> Failure {
+    Failure {
+        code: exit::FAILED,
+        step: "exec".into(),
+        object: name.into(),
+        detail: "took too long".into(),
+        errno: Errno::ETIMEDOUT as i32,
     }
 }
 
@@ -161,8 +212,11 @@ pub(crate) struct Extra<'a> {
     pub(crate) close: &'a [RawFd],
     /// What the workload gets under this number above 2, by which it says that it is ready.
     pub(crate) ready: Option<(BorrowedFd<'a>, i32)>,
-    /// What it gets as stdin, stdout and stderr instead of those of init.
-    pub(crate) stdio: Option<BorrowedFd<'a>>,
+    /// Whether it is apart from whatever terminal there is: in a session of its own without one, and with this as stdin,
+    /// stdout and stderr.
+    pub(crate) apart: Option<BorrowedFd<'a>>,
+    /// How long the new process may take until it is executed, where others are inside already, who could stop it.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Extra<'_> {
@@ -237,15 +291,16 @@ fn become_workload(
 ) -> Result<Infallible, Failure> {
     extra.close.iter().for_each(|fd| sys::close_inherited(*fd));
     match (workload.group, extra.terminal) {
+        (Group::Session, _) if extra.apart.is_some() => drop(setsid().map_err(failed("session"))?),
         (Group::Session, Some(terminal)) => lead_session(terminal).map_err(failed("session"))?,
         (Group::Session, None) => start_session(extra).map_err(failed("session"))?,
         (Group::Own { foreground }, _) => lead_group(foreground).map_err(failed("process group"))?,
         (Group::Callers, _) => {}
     }
-    if let Some(stdio) = extra.stdio {
-        dup2_stdin(stdio)
-            .and_then(|()| dup2_stdout(stdio))
-            .and_then(|()| dup2_stderr(stdio))
+    if let Some(null) = extra.apart {
+        dup2_stdin(null)
+            .and_then(|()| dup2_stdout(null))
+            .and_then(|()| dup2_stderr(null))
             .map_err(failed("descriptors"))?;
     }
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;

@@ -569,8 +569,10 @@ pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of one ifreq.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
-        .map(drop)
+    Errno::result(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request)
+    })
+    .map(drop)
 }
 
 /// Sets the NIS domain name of this UTS namespace. See setdomainname(2).
@@ -709,9 +711,12 @@ pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno
 pub fn mount_and_inode(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let mask = libc::STATX_MNT_ID | libc::STATX_INO;
-    // SAFETY: an empty path, and room for one statx, which the kernel fills.
-    let result =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, found.as_mut_ptr()) };
+    // By its number, since musl has no function of this name. SAFETY: an empty path, and room for one statx, which the
+    // kernel fills.
+    let result = unsafe {
+        let fd = fd.as_raw_fd();
+        libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, found.as_mut_ptr())
+    };
     Errno::result(result)?;
     // SAFETY: any bytes are a statx, and these are zero where the kernel wrote nothing.
     let found = unsafe { found.assume_init() };

@@ -42,6 +42,8 @@ pub struct Terminal {
     /// One of 0, 1 and 2, if any is a terminal; a descriptor of our own, since those are let go of.
     terminal: Option<OwnedFd>,
     group: Group,
+    /// Whether the workload gets it only when it uses it.
+    on_demand: bool,
 }
 
 impl Terminal {
@@ -59,7 +61,8 @@ impl Terminal {
             _ => None,
         };
         let in_foreground = copy.as_ref().is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()));
-        Self { terminal: copy, group: group(terminals, in_foreground, getpgrp() == getpid()) }
+        let group = group(terminals, in_foreground, getpgrp() == getpid());
+        Self { terminal: copy, group, on_demand: false }
     }
 
     /// The caller's terminal as it is when the workload has one of its own: the launcher stays in its foreground.
@@ -69,7 +72,7 @@ impl Terminal {
 
     /// No terminal: that of a launcher in a session of its own, whose workload has a group of its own.
     pub fn none() -> Self {
-        Self { terminal: None, group: Group::Own { foreground: false } }
+        Self { terminal: None, group: Group::Own { foreground: false }, on_demand: false }
     }
 
     /// The same, but the workload shall be in a group of its own in any case: in the foreground if stdin is the
@@ -86,14 +89,14 @@ impl Terminal {
     }
 
     /// The same, but the workload shall be in a group of its own in the background, so that the terminal's signals come to
-    /// us, who know what they mean for one that is started again and again.
+    /// us, who know what they mean for one that is started again and again. A run that uses the terminal gets it.
     pub fn for_the_background(self) -> Self {
-        Self { group: Group::Own { foreground: false }, ..self }
+        Self { group: Group::Own { foreground: false }, on_demand: true, ..self }
     }
 
     /// None: the workload shall have a session of its own, and the terminal in it.
     pub(crate) fn for_a_session() -> Self {
-        Self { terminal: None, group: Group::Session }
+        Self { terminal: None, group: Group::Session, on_demand: false }
     }
 
     /// The terminal, if there is one.
@@ -123,7 +126,7 @@ impl Terminal {
     pub fn stop_too(&mut self, signal: i32, workload: Option<Pid>) -> Stopped {
         log::debug!("workload stopped by {}", signals::name(signal));
         let wants_the_terminal = [libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
-        if wants_the_terminal && workload.is_some_and(|workload| self.hand_over(workload)) {
+        if wants_the_terminal && workload.is_some_and(|workload| self.give_to(workload)) {
             return Stopped::NeedNot;
         }
         if self.terminal.is_none() || self.group == Group::Callers {
@@ -153,6 +156,10 @@ impl Terminal {
     /// Gives the foreground to the workload's group, if the shell has given it to us; returns whether it did. The shell
     /// may have by `fg`, which continues those who are stopped, but tells nothing to those who run.
     pub fn hand_over(&mut self, workload: Pid) -> bool {
+        !self.on_demand && self.give_to(workload)
+    }
+
+    fn give_to(&mut self, workload: Pid) -> bool {
         let Some(terminal) = &self.terminal else { return false };
         if !matches!(self.group, Group::Own { .. }) || tcgetpgrp(terminal) != Ok(getpgrp()) {
             return false;
@@ -164,7 +171,7 @@ impl Terminal {
         self.group == Group::Own { foreground: true }
     }
 
-    /// At the end: puts the launcher's group into the foreground again, if a group from inside was there last.
+    /// At the end of a run, or of all: puts the launcher's group into the foreground again, if a group from inside was there last.
     pub fn take_back(&self) {
         let (Some(terminal), Group::Own { foreground: true }) = (&self.terminal, self.group) else { return };
         let Ok(group) = tcgetpgrp(terminal) else { return };
@@ -217,7 +224,7 @@ mod tests {
         let ctrl_c = Received { number: libc::SIGINT, code: 0x80, sender: 0, value: None };
         let sent = Received { code: libc::SI_USER, sender: 7, ..ctrl_c };
         let alarm = Received { number: libc::SIGALRM, ..ctrl_c };
-        let of = |group| Terminal { terminal: None, group };
+        let of = |group| Terminal { terminal: None, group, on_demand: false };
         let callers = of(Group::Callers);
         assert_eq!([ctrl_c, sent, alarm].map(|s| callers.has_told(s)), [true, false, false]);
         let own = of(Group::Own { foreground: true });

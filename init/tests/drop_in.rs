@@ -376,7 +376,8 @@ const ELSEWHERE: [&str; 3] = ["tini-ignored-sigchld", "catatonit-ignored-sigchld
 /// A folder with a link for each name, and an empty folder that is called like a program.
 static LINKS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
     let real = |program: &str| Path::new("/usr/bin").join(program);
-    let ours = |_: &str| PathBuf::from(env!("CARGO_BIN_EXE_launch-init"));
+    let folder = std::env::var_os("LAUNCH_TEST_BIN_DIR").map(|folder| Path::new(&folder).join("launch-init"));
+    let ours = |_: &str| folder.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_launch-init").into());
     [folder_of_links("theirs", &real), folder_of_links("ours", &ours)]
 });
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Life, PLACES, Place, public_folder};
+use support::{Life, PLACES, Place, cannot_run, public_folder};
 
 /// A program that says each of its arguments through NOTIFY_SOCKET; `+MS` waits for so many milliseconds, `=CODE` exits,
 /// and `fork` goes on in a child, named as the main process, while its parent exits.
@@ -241,6 +241,44 @@ fn a_message_says_that_a_run_is_ready() {
     }
 }
 
+const PYTHON: &str = "/usr/bin/python3";
+
+/// What libsystemd sends, which perl's own functions cannot: sendmsg(2) with a descriptor.
+const WITH_DESCRIPTOR: &str = r#"
+import array, os, socket, sys, time
+address = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.connect(address)
+wait, barrier = os.pipe()
+passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [barrier]))]
+notify.sendmsg([sys.argv[1].encode()], passed)
+notify.sendmsg([b"BARRIER=1"], passed)
+os.close(barrier)
+os.read(wait, 1)
+time.sleep(2.5)
+sys.exit(4)
+"#;
+
+#[test]
+fn a_message_that_comes_with_a_descriptor_is_heard_too() {
+    if !Path::new(PYTHON).exists() {
+        return cannot_run("messages with descriptors", "there is no python3");
+    }
+    for place in PLACES {
+        let start = |message: &str| {
+            let with = ["--ready", "notify", "--ready-timeout", "2s", "--"];
+            place.start(&[&with[..], &[PYTHON, "-c", WITH_DESCRIPTOR, message]].concat())
+        };
+        start("FDSTORE=1\nREADY=1").ends(4);
+        let life = start("FDSTORE=1");
+        assert_eq!(
+            life.hear_error().as_deref(),
+            Some("launch-init: /usr/bin/python3: was not ready in time, and is ended")
+        );
+        life.ends_saying(143, "/usr/bin/python3: killed by SIGTERM");
+    }
+}
+
 #[test]
 fn a_message_from_outside_says_nothing() {
     for place in PLACES {
@@ -365,6 +403,20 @@ fn a_health_check_is_ended_when_it_takes_too_long_with_all_that_it_has_started()
         life.signal(libc::SIGTERM);
         assert_eq!(life.end().code, 143);
     }
+}
+
+#[test]
+fn who_stops_everybody_inside_all_the_time_does_not_hold_init_up() {
+    // A check that is stopped before its exec is given up.
+    let with = ["--health-cmd", "true", "--health-interval", "1ms", "--health-timeout", "100ms"];
+    let with = [&with[..], &["--health-retries", "100000", "--grace", "1s", "--restart", "always"]].concat();
+    let life = Place::Pid1.perl(&with, r#"$| = 1; print "stops\n"; while () { kill "STOP", -1 }"#, &[]);
+    life.says("stops");
+    // By then one has been stopped so.
+    let line = "launch-init: probe: exec: /bin/sh: took too long";
+    assert_eq!(life.hear_error().as_deref(), Some(line));
+    life.signal(libc::SIGTERM);
+    assert_eq!(life.end().code, 143);
 }
 
 #[test]

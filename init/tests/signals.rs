@@ -4,12 +4,11 @@ mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use launch_init::sys;
-use support::{Life, PLACES, Place, cannot_run, children, status_field, until};
+use support::{Life, PLACES, Place, built, cannot_run, children, status_field, until};
 
 /// A program that takes COUNT signals of number SIGNAL, and writes the value and the code (sigaction(2), si_code) that
 /// came with each. With a third argument it waits for a line before it takes the first.
@@ -126,7 +125,7 @@ fn a_thousand_real_time_signals_arrive_in_order_with_their_values() {
 fn a_thousand_real_time_signals_arrive_in_order_with_their_values_through_launch_and_its_init() {
     // `cargo test` builds it beside this package's own program, as both are default members; `cargo test -p launch-init`
     // does not, and would find an older one.
-    let launch = Path::new(env!("CARGO_BIN_EXE_launch-init")).with_file_name("launch");
+    let launch = built("launch");
     if !launch.exists() {
         return cannot_run(
             "launch and its init",

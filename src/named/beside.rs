@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::sandbox::{Event, Sandbox};
 
-/// How long a reader of what is passed on may hold up the end.
+/// How long a reader of what is passed on may hold up that the end is told.
 const READERS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// All of it.
@@ -211,23 +211,30 @@ impl Beside {
         }
     }
 
-    /// Whether a command has asked the sandbox to stop.
-    pub fn asked_to_stop(&self) -> bool {
-        self.monitor.as_ref().is_some_and(Monitor::asked_to_stop)
+    /// Whether a command has asked the sandbox to stop, and the shortest grace that it was given.
+    pub fn asked_to_stop(&self) -> Option<Duration> {
+        self.monitor.as_ref().and_then(Monitor::asked_to_stop)
     }
 
-    /// Whether PID 1 was asked to stop by a command, and has had its time for it; that is said once.
-    pub fn is_overdue(&mut self, now: Instant) -> bool {
-        self.monitor.as_mut().is_some_and(|monitor| monitor.is_overdue(now))
+    /// Init is killed for that.
+    pub fn is_killed(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.is_killed();
+        }
     }
 
-    /// Takes and passes on what is left of what the workload wrote.
+    /// Takes what is left of what the workload wrote, and passes it on to readers who are not slow.
     fn finish_output(&mut self) {
         let Some(output) = &mut self.output else { return };
         output.drain();
         output.flush(Some(Instant::now() + READERS_PATIENCE));
-        if output.has_unsent() && self.monitor.is_none() {
-            // As the workload would have waited for a reader, but from here on a signal ends us.
+    }
+
+    /// Passes on the rest to those who are: they shall miss nothing silently.
+    fn wait_for_readers(&mut self) {
+        let Some(output) = &mut self.output else { return };
+        if output.has_unsent() {
+            // As the workload would have waited, but from here on a signal ends us.
             let _ = signals::set_mask(0);
             output.flush(None);
         }
@@ -247,6 +254,8 @@ impl Beside {
             }
             monitor.end(outcome.as_ref().copied());
         }
+        // When the sandbox has ended for everybody else.
+        self.wait_for_readers();
         let Some(launching) = self.launching else { return outcome };
         launching.fail();
         outcome.and_then(|outcome| Err(Error::NotReady(name.unwrap_or_default().into(), in_words(outcome))))

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, open, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -65,6 +65,7 @@ struct Outage {
 enum NotOpen {
     System(Errno),
     NoFile,
+    Taken,
 }
 
 impl LogFile {
@@ -74,7 +75,7 @@ impl LogFile {
     /// A full disk is no error: it is tried again later.
     ///
     /// # Errors
-    /// [`Error::Log`], [`Error::LogFile`]: it cannot be opened, or is no regular file.
+    /// [`Error::Log`], [`Error::LogFile`]: it cannot be opened, is no regular file, or another one is logged there.
     pub fn open(path: &Path, max_size: u64, max_files: u32) -> Result<Self, Error> {
         let failed = |errno| Error::Log(path.into(), errno);
         let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR))?.to_owned();
@@ -100,6 +101,10 @@ impl LogFile {
             Err(NotOpen::System(errno)) if is_full(errno) => log.give_up(errno, 0, Instant::now()),
             Err(NotOpen::System(errno)) => return Err(failed(errno)),
             Err(NotOpen::NoFile) => return Err(Error::LogFile(path.into(), "is no regular file".into())),
+            Err(NotOpen::Taken) => {
+                let reason = "another sandbox is logged there; two would rotate each other's lines away";
+                return Err(Error::LogFile(path.into(), reason.into()));
+            }
         }
         Ok(log)
     }
@@ -242,11 +247,12 @@ impl LogFile {
         }
     }
 
-    /// The size of the file, which is there afterwards. Somebody else may have cut it, or removed it.
+    /// The size of the file, which is there afterwards. Somebody else may have cut it, moved it away or removed it.
     fn size(&mut self) -> Result<u64, Errno> {
         if let Some(file) = &self.file {
             let metadata = file.metadata().map_err(io_errno)?;
-            if metadata.nlink() > 0 {
+            let there = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+            if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (metadata.dev(), metadata.ino())) {
                 return Ok(metadata.len());
             }
         }
@@ -254,6 +260,7 @@ impl LogFile {
         let file = self.open_file().map_err(|not| match not {
             NotOpen::System(errno) => errno,
             NotOpen::NoFile => Errno::EINVAL,
+            NotOpen::Taken => Errno::EBUSY,
         })?;
         let size = file.metadata().map_err(io_errno)?.len();
         self.file = Some(file);
@@ -277,6 +284,7 @@ impl LogFile {
         if !metadata.is_file() {
             return Err(NotOpen::NoFile);
         }
+        lock(&file)?;
         let size = metadata.len();
         let mut end = vec![0; size.min(LONGEST_RECORD as u64 + 1) as usize];
         let start = size - end.len() as u64;
@@ -304,6 +312,26 @@ impl LogFile {
         }
         self.file = None;
         Ok(())
+    }
+}
+
+/// Takes the file for us alone, for as long as it is open. See fcntl_locking(2).
+fn lock(file: &File) -> Result<(), NotOpen> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EACCES) => Err(NotOpen::Taken),
+        Err(errno) => {
+            // Some file systems have no locks, and a log is worth more than this.
+            log::debug!("log: not locked: {}", errno.desc());
+            Ok(())
+        }
     }
 }
 
@@ -473,6 +501,40 @@ mod tests {
         log.append(Stream::Stdout, b"04\n", Instant::now());
         assert_eq!(records(&path), ["stdout:F:04"]);
         assert!(!folder.path().join("out.log.1").exists());
+    }
+
+    #[test]
+    fn a_log_that_somebody_moved_away_is_begun_anew() {
+        let (folder, path) = folder();
+        let mut log = LogFile::open(&path, 1000, 3).expect("open");
+        log.append(Stream::Stdout, b"00\n", Instant::now());
+        // As logrotate does, with and without `create`.
+        fs::rename(&path, folder.path().join("one")).expect("rename");
+        fs::write(&path, "").expect("write");
+        log.append(Stream::Stdout, b"01\n", Instant::now());
+        fs::rename(&path, folder.path().join("two")).expect("rename");
+        log.append(Stream::Stdout, b"02\n", Instant::now());
+        for (path, record) in
+            [(folder.path().join("one"), "00"), (folder.path().join("two"), "01"), (path, "02")]
+        {
+            assert_eq!(records(&path), [format!("stdout:F:{record}")]);
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_log_of_one_alone() {
+        let (_folder, path) = folder();
+        let mut log = LogFile::open(&path, 60, 3).expect("open");
+        let expected = format!(
+            "log: {}: another sandbox is logged there; two would rotate each other's lines away",
+            path.display()
+        );
+        assert_eq!(LogFile::open(&path, 60, 3).expect_err("refused").to_string(), expected);
+        // It takes the new one, too.
+        log.append(Stream::Stdout, b"00\n01\n", Instant::now());
+        assert_eq!(LogFile::open(&path, 60, 3).expect_err("refused").to_string(), expected);
+        drop(log);
+        LogFile::open(&path, 60, 3).expect("open");
     }
 
     #[test]

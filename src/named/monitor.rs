@@ -33,9 +33,6 @@ const WRITE_EVERY: Duration = Duration::from_millis(50);
 /// How long commands have at the end to take what is said to them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How much longer than its grace PID 1 may take for a stop. It takes a moment, unless somebody has stopped it.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
 /// The monitor.
 #[derive(Debug)]
 pub struct Monitor {
@@ -53,9 +50,7 @@ pub struct Monitor {
     write_at: Option<Instant>,
     may_write_at: Instant,
     has_warned: bool,
-    asked_to_stop: bool,
-    /// When PID 1, which was asked to stop, has had its time.
-    stopped_by: Option<Instant>,
+    asked_to_stop: Option<Duration>,
 }
 
 /// What a command waits for.
@@ -100,8 +95,7 @@ impl Monitor {
             write_at: None,
             may_write_at: Instant::now(),
             has_warned: false,
-            asked_to_stop: false,
-            stopped_by: None,
+            asked_to_stop: None,
         };
         monitor.wrote(first);
         let state = &monitor.life.state;
@@ -167,7 +161,7 @@ impl Monitor {
 
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        self.server.deadline().into_iter().chain(self.write_at).chain(self.stopped_by).min()
+        self.server.deadline().into_iter().chain(self.write_at).min()
     }
 
     /// Does what is due.
@@ -183,16 +177,14 @@ impl Monitor {
         self.removes = true;
     }
 
-    /// Whether a command has asked it to stop.
-    pub fn asked_to_stop(&self) -> bool {
+    /// Whether a command has asked it to stop, and the shortest grace that it was given.
+    pub fn asked_to_stop(&self) -> Option<Duration> {
         self.asked_to_stop
     }
 
-    /// Whether PID 1 was asked to stop by a command, and has had its time for it; that is said once.
-    pub fn is_overdue(&mut self, now: Instant) -> bool {
-        let is_overdue = self.stopped_by.take_if(|at| *at <= now).is_some();
-        self.life.killed |= is_overdue;
-        is_overdue
+    /// Init has not kept the grace, and is killed.
+    pub fn is_killed(&mut self) {
+        self.life.killed = true;
     }
 
     /// It has ended: who waits is told, and nobody can ask any more.
@@ -264,10 +256,8 @@ impl Monitor {
                 let grace = grace_ms.map(Duration::from_millis);
                 match sandbox.order(Order::Stop { grace }) {
                     Ok(()) => {
-                        self.asked_to_stop = true;
-                        let grace = grace.unwrap_or(Duration::from_millis(self.life.state.grace_ms));
-                        let by = Instant::now().checked_add(grace.saturating_add(STOP_PATIENCE));
-                        self.stopped_by = self.stopped_by.into_iter().chain(by).min();
+                        let given = grace.unwrap_or(Duration::from_millis(self.life.state.grace_ms));
+                        self.asked_to_stop = self.asked_to_stop.into_iter().chain([given]).min();
                         self.life.is_stopped();
                         self.changed();
                         return self.waiting.push((client, Waits::End));

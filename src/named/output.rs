@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::pipe2;
 
 use super::log_file::LogFile;
@@ -141,6 +142,8 @@ impl Output {
             log.finish();
         }
         self.tell_warning();
+        // The next one's, who need not wait for our readers.
+        self.log = None;
     }
 
     /// Whether the caller's descriptors have not taken all yet.
@@ -318,6 +321,9 @@ fn is_transient(error: &std::io::Error) -> bool {
 fn pipe() -> Result<(File, OwnedFd), Errno> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    // Many servers open /dev/stdout anew, and may be another user than we are. Whoever comes to it through
+    // /proc/PID/fd may trace that process, and have its descriptors anyway.
+    fchmod(&write, Mode::from_bits_truncate(0o622))?;
     Ok((read.into(), write))
 }
 

@@ -33,10 +33,16 @@ pub const USER: u32 = 54321;
 static PROGRAM: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = public_folder();
     let program = folder.path().join("launch");
-    install(Path::new(env!("CARGO_BIN_EXE_launch")), &program);
+    install(&built(), &program);
     remove_at_exit(folder.path());
     (folder, program)
 });
+
+/// The one that cargo has built for the tests, or that of the folder LAUNCH_TEST_BIN_DIR.
+fn built() -> PathBuf {
+    let folder = std::env::var_os("LAUNCH_TEST_BIN_DIR").map(PathBuf::from);
+    folder.map_or(env!("CARGO_BIN_EXE_launch").into(), |folder| folder.join("launch"))
+}
 
 /// The program under test.
 pub fn program() -> &'static Path {

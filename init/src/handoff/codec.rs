@@ -149,6 +149,7 @@ impl Plan {
             w.bool(health.restarts);
         });
         w.bool(self.policy.tells);
+        w.bool(self.policy.dies_with_launcher);
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
@@ -224,6 +225,7 @@ impl Plan {
                     })
                 })?,
                 tells: r.bool()?,
+                dies_with_launcher: r.bool()?,
             },
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
@@ -1041,6 +1043,7 @@ mod tests {
                     restarts: true,
                 }),
                 tells: true,
+                dies_with_launcher: true,
             },
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,

@@ -401,14 +401,20 @@ impl Supervisor {
 
     /// Asks the workload to end, and sees to it that it does when the grace is over.
     fn end_run(&mut self, why: Why, grace: Option<Duration>, now: Instant) -> Actions {
-        let is_news = self.why.is_none() || why == Why::Stop && self.why != Some(Why::Stop);
+        let is_news = match (self.why, why) {
+            (None, _) => true,
+            // What somebody asks for counts for more than what was noticed.
+            (Some(before), Why::Stop) => before != Why::Stop,
+            (Some(before), Why::Restart) => [Why::NotReady, Why::Watchdog, Why::Unhealthy].contains(&before),
+            _ => false,
+        };
         if is_news {
             self.why = Some(why);
         }
         // Of the watchdog's bite a core dump is wanted, as under systemd.
         let signal = if why == Why::Watchdog { libc::SIGABRT } else { self.policy.stop_signal };
         let forward = self.forward(of_ours(signal), now);
-        self.hurry(grace.unwrap_or(self.policy.grace) + self.policy.forward_delay, now);
+        self.hurry(grace.unwrap_or(self.policy.grace).saturating_add(self.policy.forward_delay), now);
         let tell = if is_news { self.tell(Happening::Ending(why)) } else { None };
         // A stopped one shall see it.
         actions([tell, forward, Some(Action::Forward(of_ours(libc::SIGCONT)))])

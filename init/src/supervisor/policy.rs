@@ -40,6 +40,9 @@ pub struct Policy {
     pub health: Option<Health>,
     /// Whether what happens is told ([`Happening`](crate::handoff::Happening)).
     pub tells: bool,
+    /// Whether the kernel kills init when the thread that started it ends, however busy init is. For a launcher whose only
+    /// thread that is.
+    pub dies_with_launcher: bool,
 }
 
 impl Policy {
@@ -77,6 +80,7 @@ impl Default for Policy {
             watchdog: None,
             health: None,
             tells: false,
+            dies_with_launcher: false,
         }
     }
 }

@@ -574,3 +574,18 @@ fn nothing_is_told_where_nobody_asked() {
     assert_eq!(life.after(0, exited(WORKLOAD, 0)), TERMINATE);
     assert_eq!(life.after(0, Event::NoChildren), []);
 }
+
+#[test]
+fn a_restart_that_is_asked_for_takes_the_place_of_an_end_that_none_follows() {
+    let with = Policy { watchdog: Some(Duration::from_secs(1)), term_stops: true, ..policy() };
+    let restart = Event::Order(Order::Restart { grace: None });
+    let killed = Event::Child { pid: WORKLOAD, status: libc::SIGKILL };
+    let lives = |asked: &[Event]| {
+        let events = [&[Event::Said(Said::Trigger)], asked, &[killed, Event::NoChildren]].concat();
+        life(with, &events).pop()
+    };
+    assert_eq!(lives(&[]), Some(vec![Action::Finish(Outcome::Killed(libc::SIGKILL))]));
+    assert_eq!(lives(&[restart]), Some(vec![Action::Start]));
+    let stop = Event::Order(Order::Stop { grace: None });
+    assert_eq!(lives(&[stop, restart]), Some(vec![Action::Finish(Outcome::Killed(libc::SIGKILL))]));
+}

@@ -33,11 +33,17 @@ static PROGRAM: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     // A process of its own copies: while this one has a file open for writing, and with it whatever another thread
     // forks at that moment, nobody can execute it (ETXTBSY).
     let mut install = Command::new("install");
-    install.args(["-m", "755", env!("CARGO_BIN_EXE_launch-init")]).arg(&program);
+    install.args(["-m", "755"]).arg(built("launch-init")).arg(&program);
     assert!(install.status().expect("install").success());
     remove_at_exit(folder.path());
     (folder, program)
 });
+
+/// A program that cargo has built for the tests, or that of the folder LAUNCH_TEST_BIN_DIR.
+pub fn built(name: &str) -> PathBuf {
+    let folder = std::env::var_os("LAUNCH_TEST_BIN_DIR").map(|folder| Path::new(&folder).join(name));
+    folder.unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_launch-init")).with_file_name(name))
+}
 
 /// The program under test.
 pub fn program() -> &'static Path {

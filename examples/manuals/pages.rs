@@ -1,0 +1,106 @@
+//! The man pages of both programs, each from the definition that its help is made from.
+
+use clap::{Arg, ArgAction, Command};
+use clap_mangen::Man;
+
+/// launch.1. What clap_mangen calls pages of their own are forms of this one, whose options have sections of their own in it.
+pub fn launch() -> String {
+    let man = Man::new(launch::cli::definition()).source(concat!("launch ", env!("CARGO_PKG_VERSION")));
+    let mut page = rendered(|page| man.render(page));
+    let mut sections = String::new();
+    for mut command in subcommands() {
+        let name = command.get_name().to_owned();
+        let usage = command.render_usage().to_string().replace("Usage: ", "").replace('-', "\\-");
+        let form = format!("\\fBlaunch {name}\\fR");
+        page = page
+            .replace(&format!("launch\\-{name}(1)"), &usage.replacen(&format!("launch {name}"), &form, 1));
+        let section = rendered(|section| Man::new(command).render_options_section(section));
+        let (_, options) = section.split_once(".SH OPTIONS\n").expect("a section");
+        sections.push_str(&format!(".SH \"LAUNCH {}\"\n{options}", name.to_uppercase()));
+    }
+    let (before, after) = page.split_once(".SH EXTRA\n").expect("what follows the subcommands");
+    format!("{before}{sections}.SH EXTRA\n{after}")
+}
+
+/// The definitions of `launch diff` and the others.
+pub fn subcommands() -> Vec<Command> {
+    let mut definition = launch::cli::definition();
+    definition.build();
+    definition.get_subcommands().cloned().collect()
+}
+
+/// launch-init.1
+pub fn launch_init() -> String {
+    let man = Man::new(init_definition()).source(concat!("launch-init ", env!("CARGO_PKG_VERSION")));
+    rendered(|page| man.render(page))
+}
+
+/// `launch-init`, whose command line is read without clap, as its help has it.
+pub fn init_definition() -> Command {
+    let (usage, rest) = launch_init::USAGE.split_once("\n\n").expect("usage, and more");
+    let (about, rest) = rest.split_once("\n\n").expect("what it does, and more");
+    let (options, after) = rest.split_at(rest.find("\n\n--").expect("remarks"));
+    let usage = usage.trim_start_matches("usage: ").to_owned();
+    let mut command = Command::new("launch-init")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A PID 1 for images and sandboxes")
+        .long_about(format!("A PID 1 for images and sandboxes\n\n{}", one_line(about)))
+        .override_usage(usage)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .after_help(after.trim().to_owned());
+    let mut heading = "";
+    // Where it stands, its names, and what is said of it.
+    let mut entries: Vec<(&'static str, &'static str, String)> = Vec::new();
+    for line in options.lines().filter(|line| !line.is_empty()) {
+        match (line.strip_suffix(':'), line.strip_prefix("  -")) {
+            (Some(title), None) => heading = title,
+            (_, Some(_)) => {
+                let (names, help) = line.trim_start().split_once("   ").unwrap_or((line.trim_start(), ""));
+                entries.push((heading, names, help.into()));
+            }
+            _ => entries.last_mut().expect("an option").2.push_str(line),
+        }
+    }
+    for (heading, names, help) in entries {
+        for argument in arguments(names, one_line(&help)) {
+            command = command.arg(argument.help_heading(heading));
+        }
+    }
+    command
+}
+
+/// `-q, --quiet` is one option; `--a TIME, --b TIME` are two.
+fn arguments(names: &'static str, help: String) -> Vec<Arg> {
+    let mut short = None;
+    let mut arguments = Vec::new();
+    for name in names.split(", ") {
+        let (option, value) =
+            name.split_once(' ').map_or((name, None), |(option, value)| (option, Some(value)));
+        match option.strip_prefix("--") {
+            None => short = option.chars().nth(1),
+            Some(long) => {
+                let argument = Arg::new(long).long(long).help(help.clone());
+                let argument = match short.take() {
+                    Some(short) => argument.short(short),
+                    None => argument,
+                };
+                arguments.push(match value {
+                    Some(value) => argument.value_name(value.trim()),
+                    None => argument.action(ArgAction::SetTrue),
+                });
+            }
+        }
+    }
+    arguments
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn rendered(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut page = Vec::new();
+    render(&mut page).expect("a vector takes everything");
+    String::from_utf8(page).expect("text")
+}
