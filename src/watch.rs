@@ -127,7 +127,7 @@ impl<F: FnOnce()> Watch<'_, F> {
                 self.beside.is_ready(source, flags, self.sandbox);
             }
             let now = Instant::now();
-            self.beside.tick(now);
+            self.beside.tick(now, self.sandbox);
             if let Some(grace) = self.beside.asked_to_stop() {
                 // Init is to keep the grace itself.
                 let patience = if self.workload.is_none() { PATIENCE } else { grace.saturating_add(UNHEARD) };

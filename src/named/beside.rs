@@ -199,9 +199,9 @@ impl Beside {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant, sandbox: &Sandbox) {
         if let Some(monitor) = &mut self.monitor {
-            monitor.tick(now);
+            monitor.tick(now, sandbox);
         }
         if let Some(manager) = &mut self.manager {
             manager.tick(now);

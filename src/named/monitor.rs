@@ -30,6 +30,8 @@ use crate::sandbox::{Event, Sandbox};
 
 /// The state is written at most so often, but for its end.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
+/// Who joins may have heard from the workload before we have heard from PID 1 that it runs.
+const STARTS_WITHIN: Duration = Duration::from_secs(1);
 /// How long commands have at the end to take what is said to them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,8 @@ pub struct Monitor {
     events: Events,
     server: Server,
     waiting: Vec<(u64, Waits)>,
+    /// Who would join before the command is known to run, and until when that is waited for.
+    early: Vec<(EarlyJoin, Instant)>,
     join_context: JoinContext,
     joiners: Vec<Joiner>,
     removes: bool,
@@ -52,6 +56,9 @@ pub struct Monitor {
     has_warned: bool,
     asked_to_stop: Option<Duration>,
 }
+
+/// Who asked to join, for what, and with which descriptors.
+type EarlyJoin = (u64, Join, Vec<OwnedFd>);
 
 /// What a command waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +95,7 @@ impl Monitor {
             events,
             server: Server::new(listener),
             waiting: Vec::new(),
+            early: Vec::new(),
             join_context,
             joiners: Vec::new(),
             removes,
@@ -161,12 +169,21 @@ impl Monitor {
 
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        self.server.deadline().into_iter().chain(self.write_at).min()
+        let early = self.early.iter().map(|(_, until)| *until);
+        self.server.deadline().into_iter().chain(self.write_at).chain(early).min()
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant, sandbox: &Sandbox) {
         self.server.tick(now);
+        let is_starting = self.life.state.phase == Phase::Starting;
+        for (join, until) in std::mem::take(&mut self.early) {
+            if is_starting && now < until {
+                self.early.push((join, until));
+            } else {
+                self.answer_join(join, sandbox);
+            }
+        }
         if self.write_at.is_some_and(|at| at <= now) {
             self.write();
         }
@@ -201,6 +218,11 @@ impl Monitor {
             removed => removed,
         };
         self.server.take_all_in();
+        let has_ended =
+            refused(format!("has ended (exit status {})", self.life.state.exit_status.unwrap_or_default()));
+        for ((client, ..), _) in std::mem::take(&mut self.early) {
+            self.server.reply(client, &has_ended, None);
+        }
         while let Some(Asked { client, request, .. }) = self.server.next_request() {
             match request {
                 Request::Wait | Request::WaitReady | Request::Stop { .. } | Request::Restart { .. } => {
@@ -210,11 +232,7 @@ impl Monitor {
                     let reply = self.reply_state();
                     self.server.reply(client, &reply, None);
                 }
-                Request::Signal { .. } | Request::Join(_) => {
-                    let status = self.life.state.exit_status.unwrap_or_default();
-                    let reply = refused(format!("has ended (exit status {status})"));
-                    self.server.reply(client, &reply, None);
-                }
+                Request::Signal { .. } | Request::Join(_) => self.server.reply(client, &has_ended, None),
             }
         }
         for (client, waits) in std::mem::take(&mut self.waiting) {
@@ -276,12 +294,20 @@ impl Monitor {
                     Err(error) => refused(error.reason()),
                 }
             }
-            Request::Join(request) => match self.join(&request, descriptors, sandbox) {
-                Ok((reply, pidfd)) => return self.server.reply(client, &reply, Some(pidfd)),
-                Err(reason) => refused(reason),
-            },
+            Request::Join(request) if self.life.state.phase == Phase::Starting => {
+                let until = Instant::now() + STARTS_WITHIN;
+                return self.early.push(((client, request, descriptors), until));
+            }
+            Request::Join(request) => return self.answer_join((client, request, descriptors), sandbox),
         };
         self.server.reply(client, &reply, None);
+    }
+
+    fn answer_join(&mut self, (client, request, descriptors): EarlyJoin, sandbox: &Sandbox) {
+        match self.join(&request, descriptors, sandbox) {
+            Ok((reply, pidfd)) => self.server.reply(client, &reply, Some(pidfd)),
+            Err(reason) => self.server.reply(client, &refused(reason), None),
+        }
     }
 
     fn reply_state(&self) -> Reply {
