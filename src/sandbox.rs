@@ -81,6 +81,8 @@ pub struct Sandbox {
     /// What it said of its own failure.
     failure: Option<Failure>,
     started: bool,
+    /// Those that the workload was started in, if they were asked for.
+    namespaces: Vec<(String, u64)>,
     reaped: bool,
     /// Whether it is a process that has joined a sandbox, and its command, instead.
     is_joined: bool,
@@ -111,6 +113,7 @@ impl Sandbox {
             reported: None,
             failure: None,
             started: false,
+            namespaces: Vec::new(),
             reaped: false,
             is_joined: false,
         };
@@ -133,6 +136,7 @@ impl Sandbox {
             reported: None,
             failure: None,
             started: false,
+            namespaces: Vec::new(),
             reaped: false,
             is_joined: true,
         }
@@ -234,6 +238,11 @@ impl Sandbox {
                 Next::Report(Report::Log { level, message }) => log_line(level, &message),
                 Next::Report(Report::Started { pid: pid_inside, namespaces }) => {
                     self.started = true;
+                    // Those of a further run are the same, and are not told once more.
+                    if !namespaces.is_empty() {
+                        self.namespaces = namespaces;
+                    }
+                    let namespaces = self.namespaces.clone();
                     // Who joins has its command's pid from outside, and no right to send another's credentials.
                     let pid = if self.is_joined { pid_inside } else { self.reports.sender };
                     return Ok(Some(Event::Started(Started { pid, pid_inside, namespaces })));

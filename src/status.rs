@@ -22,6 +22,13 @@ enum Line<'a> {
         pid_inside: i32,
         namespaces: BTreeMap<&'a str, u64>,
     },
+    #[serde(rename = "run-ended")]
+    RunEnded {
+        row: &'static str,
+        code: Option<u8>,
+        signal: Option<i32>,
+        exit_status: u8,
+    },
     Exited {
         row: &'static str,
         code: Option<u8>,
@@ -36,6 +43,15 @@ enum Line<'a> {
         message: String,
         exit_status: u8,
     },
+}
+
+/// The row of docs/exit-codes.md, the exit code, and the signal.
+pub(crate) fn parts(outcome: Outcome) -> (&'static str, Option<u8>, Option<i32>) {
+    match outcome {
+        Outcome::Exited(code) => ("exited", Some(code), None),
+        Outcome::Killed(signal) => ("killed", None, Some(signal)),
+        Outcome::TimedOut => ("timed-out", None, None),
+    }
 }
 
 /// Where the lines go, if anywhere.
@@ -60,12 +76,14 @@ impl StatusLines {
 
     /// The workload has ended.
     pub fn exited(&mut self, outcome: Outcome) {
-        let (row, code, signal) = match outcome {
-            Outcome::Exited(code) => ("exited", Some(code), None),
-            Outcome::Killed(signal) => ("killed", None, Some(signal)),
-            Outcome::TimedOut => ("timed-out", None, None),
-        };
+        let (row, code, signal) = parts(outcome);
         self.write(&Line::Exited { row, code, signal, exit_status: outcome.code() });
+    }
+
+    /// A run of the workload has ended, and another one follows.
+    pub fn run_ended(&mut self, outcome: Outcome) {
+        let (row, code, signal) = parts(outcome);
+        self.write(&Line::RunEnded { row, code, signal, exit_status: outcome.code() });
     }
 
     /// There is no workload.

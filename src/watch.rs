@@ -214,6 +214,9 @@ impl<F: FnOnce()> Watch<'_, F> {
             }
             // Until the next run, its signals are for us.
             Event::Happened(Happening::StartsIn(_)) => self.terminal.take_back(),
+            Event::Happened(Happening::RunEnded { outcome, again: true, .. }) => {
+                self.status.run_ended(outcome);
+            }
             Event::Happened(_) | Event::MainPid(_) => {}
             Event::Ended(outcome) => {
                 match self.relay.take() {

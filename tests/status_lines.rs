@@ -34,6 +34,22 @@ fn status_of(caller: Caller, arguments: &[&str]) -> (i32, String, Vec<Value>) {
     (code, stderr, parse(&fs::read_to_string(file).expect("status lines")))
 }
 
+#[test]
+fn each_run_has_its_lines() {
+    for caller in callers() {
+        let arguments = ["--restart", "on-failure:1", "--", "sh", "-c", "exit 3"];
+        let (code, stderr, lines) = status_of(caller, &arguments);
+        assert_eq!((code, stderr.as_str()), (3, ""));
+        let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().expect("text")).collect();
+        assert_eq!(events, ["started", "run-ended", "started", "exited"]);
+        let ended =
+            json!({ "event": "run-ended", "row": "exited", "code": 3, "signal": null, "exit_status": 3 });
+        assert_eq!(lines[1], ended);
+        assert_eq!(lines[0]["namespaces"], lines[2]["namespaces"]);
+        assert_ne!(lines[0]["pid"], lines[2]["pid"]);
+    }
+}
+
 /// The second of two lines, the first being `started`.
 #[track_caller]
 fn exited(lines: &[Value]) -> &Value {

@@ -153,11 +153,7 @@ pub struct RunEnd {
 impl RunEnd {
     /// Of a run that ended so at this time.
     pub fn new(outcome: Outcome, why: Option<&str>, at: String) -> Self {
-        let (row, code, signal) = match outcome {
-            Outcome::Exited(code) => ("exited", Some(code), None),
-            Outcome::Killed(signal) => ("killed", None, Some(signal)),
-            Outcome::TimedOut => ("timed-out", None, None),
-        };
+        let (row, code, signal) = crate::status::parts(outcome);
         let exit_status = outcome.code();
         Self { row: row.into(), code, signal, exit_status, why: why.map(Into::into), at }
     }
