@@ -167,7 +167,9 @@ Signals:
   --shield               hold off what CMD has no handler for and would die of
 
 The end:
-  --grace TIME           between SIGTERM and SIGKILL for those left over (0s)
+  --grace TIME           between SIGTERM and SIGKILL for those left over (0s;
+                         with --restart, --ready-timeout, --watchdog or
+                         --health-cmd 5s)
   --wait-all             wait until those left over end by themselves
   --kill-after TIME      SIGKILL so long after the first TERM, INT, HUP or QUIT
   --timeout TIME         end CMD after so long; the exit code is 124

@@ -302,6 +302,7 @@ fn in_words(happening: &Happening) -> Option<String> {
         Happening::Ending(Why::NotReady) => "was not ready in time, and is ended".into(),
         Happening::Ending(Why::Watchdog) => "has not said in time that it is alive, and is ended".into(),
         Happening::Ending(Why::Unhealthy) => "is unhealthy, and is ended".into(),
+        Happening::Unhealthy { failures: 1 } => "a health check has failed".into(),
         Happening::Unhealthy { failures } => format!("{failures} health checks in a row have failed"),
         _ => return None,
     })

@@ -179,40 +179,8 @@ pub fn percent(before: &Usage, after: &Usage, elapsed_ms: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    pub(crate) fn some_state() -> State {
-        State {
-            form: super::super::state::FORM,
-            name: "web".into(),
-            id: "0".repeat(32),
-            phase: Phase::Running,
-            ready: None,
-            health: None,
-            status: None,
-            monitor_pid: 1,
-            monitor_start: 1,
-            init_pid: Some(2),
-            pid: Some(3),
-            command: vec!["sleep".into(), "1".into()],
-            labels: BTreeMap::from([("tier".into(), "front".into())]),
-            restart_policy: "no".into(),
-            created: String::new(),
-            started: None,
-            finished: None,
-            restarts: 0,
-            next_start: None,
-            last_run: None,
-            exit_status: None,
-            failure: None,
-            log: None,
-            stop_signal: "SIGTERM".into(),
-            grace_ms: 10_000,
-            namespaces: BTreeMap::new(),
-        }
-    }
+    use crate::named::state::some_state;
 
     #[test]
     fn a_filter_is_true_of_what_it_says() {

@@ -169,3 +169,36 @@ pub struct Usage {
     /// How many processes.
     pub pids: u64,
 }
+
+/// One of a sandbox that runs.
+#[cfg(test)]
+pub(crate) fn some_state() -> State {
+    State {
+        form: FORM,
+        name: "web".into(),
+        id: "0".repeat(32),
+        phase: Phase::Running,
+        ready: None,
+        health: None,
+        status: None,
+        monitor_pid: 1,
+        monitor_start: 1,
+        init_pid: Some(2),
+        pid: Some(3),
+        command: vec!["sleep".into(), "1".into()],
+        labels: BTreeMap::from([("tier".into(), "front".into())]),
+        restart_policy: "no".into(),
+        created: String::new(),
+        started: None,
+        finished: None,
+        restarts: 0,
+        next_start: None,
+        last_run: None,
+        exit_status: None,
+        failure: None,
+        log: None,
+        stop_signal: "SIGTERM".into(),
+        grace_ms: 10_000,
+        namespaces: BTreeMap::new(),
+    }
+}

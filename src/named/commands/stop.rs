@@ -65,6 +65,9 @@ fn how(name: &Name, state: &State, killed: bool, grace: Option<u64>) -> String {
         format!("{name}: killed after {}\n", time(grace.unwrap_or(state.grace_ms)))
     } else if state.phase == Phase::Failed {
         format!("{name}: ended before its command ran\n")
+    } else if state.last_run.as_ref().is_none_or(|run| run.why.as_deref() != Some("stop")) {
+        // Between two runs, or just as the last one ended by itself.
+        format!("{name}: ended, without a run to be stopped\n")
     } else {
         format!("{name}: ended by {}\n", state.stop_signal)
     }
@@ -82,6 +85,19 @@ pub(super) fn in_ms(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::named::state::{RunEnd, some_state};
+
+    #[test]
+    fn what_ended_without_being_stopped_is_not_said_to_have_been() {
+        let name = Name::read("web".as_ref()).expect("a name");
+        let how = |why: Option<&str>| {
+            let outcome = launch_init::exit::Outcome::Exited(1);
+            let last_run = Some(RunEnd::new(outcome, why, String::new()));
+            how(&name, &State { last_run, ..some_state() }, false, None)
+        };
+        assert_eq!(how(Some("stop")), "web: ended by SIGTERM\n");
+        assert_eq!(how(None), "web: ended, without a run to be stopped\n");
+    }
 
     #[test]
     fn a_time_is_written_as_it_is_given() {
