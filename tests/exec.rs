@@ -613,7 +613,9 @@ fn nobody_inside_looks_into_a_process_that_joins() {
             for _ in 0..100 {
                 assert_eq!(stdout_of(&mut named.exec(&[], &["true"])), "");
             }
-            assert_eq!(stdout_of(&mut named.exec(&[], &["touch", "/tmp/stop"])), "");
+            // The workload may have seen it, and ended, before this has: it is ended too, then.
+            let touched = run(&mut named.exec(&[], &["touch", "/tmp/stop"]));
+            assert!(matches!(touched.status.code(), Some(0 | 143 | 137)), "{touched:?}");
             let mut said = Vec::new();
             while let Some(line) = named.workload.hear()
                 && line != "end"
