@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -75,20 +75,24 @@ impl Executable {
         fstat(&self.file).is_ok_and(|status| status.st_mode & EXECUTABLE == EXECUTABLE)
     }
 
-    /// What the child opens, besides what [`Self::protected`] does.
+    /// The file itself.
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// In the child: the file through a read-only mount, if it isn't that already. Allocates nothing.
-    ///
-    /// # Errors
-    /// ESTALE: another file has taken its place.
-    pub(crate) fn protected(&self) -> Result<Option<OwnedFd>, Errno> {
-        let Some(path) = &self.path else { return Ok(None) };
-        let mount = read_only(clone_tree(None, path))?;
-        if is_same(&fstat(&mount)?, &fstat(&self.file)?) { Ok(Some(mount)) } else { Err(Errno::ESTALE) }
+    /// What [`protected`] takes, if the child has to do that.
+    pub(crate) fn path(&self) -> Option<&CStr> {
+        self.path.as_deref()
     }
+}
+
+/// In the child: the file, which `path` leads to, through a read-only mount. Allocates nothing.
+///
+/// # Errors
+/// ESTALE: another file has taken its place.
+pub(crate) fn protected(path: &CStr, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mount = read_only(clone_tree(None, path))?;
+    if is_same(&fstat(&mount)?, &fstat(file)?) { Ok(mount) } else { Err(Errno::ESTALE) }
 }
 
 fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
