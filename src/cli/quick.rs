@@ -463,9 +463,7 @@ mod tests {
             .get_arguments()
             .filter_map(Arg::get_long)
             .map(|name| format!("--{name}").into_bytes())
-            .chain(
-                ["-v", "-td", "-vv", "x", "ps", "--", "--keep-tmp=false", "--nonsense"].map(|it| it.into()),
-            )
+            .chain(["-v", "-td", "-vv", "x", "ps", "--", "--keep-tmp=false", "--nonsense"].map(Into::into))
             .collect();
         // xorshift64; any number but 0 will do.
         let mut state = 0x6c61_756e_6368_u64;
