@@ -15,6 +15,7 @@ pub mod explain;
 pub mod hints;
 mod idmap;
 mod kept;
+pub mod log_lines;
 pub mod named;
 pub mod plan;
 pub mod privileges;

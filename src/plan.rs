@@ -308,9 +308,10 @@ pub enum Seccomp {
 }
 
 /// The network that the workload sees; see network_namespaces(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Network {
     /// The caller's
+    #[default]
     Host,
     /// A new one that has only a loopback interface, up
     None,
