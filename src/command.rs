@@ -427,7 +427,7 @@ impl Command {
                 .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
             *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
         }
-        Sandbox::start(plan, Resources { init: self.open_init_file()?, stdio, lock })
+        Sandbox::start(plan, Resources { init: self.open_init_file(plan)?, stdio, lock })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.
@@ -484,7 +484,7 @@ impl Command {
         })
     }
 
-    fn open_init_file(&self) -> Result<Executable, Error> {
+    fn open_init_file(&self, plan: &Plan) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -494,7 +494,10 @@ impl Command {
         };
         let failed = |errno| Error::InitFile(path.clone().into(), errno);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-        sys::open_path(&name).and_then(above_stdio).and_then(Executable::new).map_err(failed)
+        sys::open_path(&name)
+            .and_then(above_stdio)
+            .and_then(|file| Executable::for_sandbox(file, plan.hides_only().as_deref()))
+            .map_err(failed)
     }
 }
 

@@ -23,6 +23,10 @@ use launch::{Command, Error, SignalState, explain, log_lines, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 
+/// musl's own maps a page for each size of what is allocated, and gives it back as soon as it is free.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     // In the cloned child this program is PID 1.
     launch::become_init_if_asked();

@@ -417,6 +417,32 @@ pub struct Plan {
     pub init: handoff::Plan,
 }
 
+impl Plan {
+    /// Whether those inside can reach all files outside by their paths, with the same rights as the caller, but those below
+    /// these directories.
+    pub fn hides_only(&self) -> Option<Vec<&OsStr>> {
+        let mut hidden = Vec::new();
+        for step in &self.init.steps {
+            match step {
+                Step::HostName(_)
+                | Step::DomainName(_)
+                | Step::LoopbackUp
+                | Step::TimeNamespace
+                | Step::PrivateMounts
+                | Step::NoUserNamespaces
+                | Step::ChangeDirectory(_)
+                | Step::KeepDirectory(_)
+                | Step::FindDirectory(_) => {}
+                Step::Mount { what: FileSystem::Proc { .. } | FileSystem::Tmpfs { .. }, at } => {
+                    hidden.push(at.as_os_str());
+                }
+                _ => return None,
+            }
+        }
+        Some(hidden)
+    }
+}
+
 /// What a directory of `--keep` has to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLayers {

@@ -311,7 +311,9 @@ pub fn wait_for(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
 /// # Errors
 /// As open(2).
 pub fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
-    nix::fcntl::open(
+    // musl's open(2) sets close-on-exec by a second call.
+    nix::fcntl::openat(
+        nix::fcntl::AT_FDCWD,
         path,
         nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
         nix::sys::stat::Mode::empty(),

@@ -172,16 +172,17 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         launcher: Some(channel.as_fd()),
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: proc.as_ref().map(AsFd::as_fd),
+        stands_still: plan.policy.dies_with_launcher,
         ..With::default()
     };
-    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
-    let Begun { pid, pidfd, ready } = runs.begin()?;
     if plan.policy.dies_with_launcher {
-        // The loop sees the launcher's end, too. But those inside may have found a way to hold it up. After the last change
-        // of credentials, which clears it; and should the launcher have ended before, the loop is not held up yet.
+        // Those inside may find a way to hold the loop up, which sees the launcher's end too, and so may an exec. No change of
+        // credentials follows, which would clear it.
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into())
             .map_err(|errno| Error::Own("PR_SET_PDEATHSIG", errno))?;
     }
+    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
+    let Begun { pid, pidfd, ready } = runs.begin()?;
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);

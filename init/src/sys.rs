@@ -5,6 +5,7 @@
 //! real-time signals, and a PID 1 has to see and forward those too.
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -163,6 +164,47 @@ pub fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
 pub fn fork() -> Result<ForkResult, Errno> {
     // SAFETY: PID 1 has one thread, so the child finds no lock held by a thread that it doesn't have.
     unsafe { nix::unistd::fork() }
+}
+
+/// Enough for what a child calls before its exec, also in a build that is not optimised. What of it is never touched takes
+/// no memory.
+const CHILDS_STACK: usize = 256 * 1024;
+/// As every ABI wants it at most.
+const STACK_ALIGNMENT: usize = 16;
+
+/// Runs `child` in a new process that shares this one's memory; returns its pid and pidfd when it has been executed or has
+/// ended. Until then this process stands still: not even a signal is seen. What the child changes in memory, this process
+/// finds changed. See vfork(2).
+///
+/// The child ends with the code that `child` returns, without anything that is registered for the end of this process.
+///
+/// # Errors
+/// As clone(2).
+pub fn fork_sharing_memory<F: FnOnce() -> u8>(child: F) -> Result<(Pid, OwnedFd), Errno> {
+    extern "C" fn start<F: FnOnce() -> u8>(child: *mut c_void) -> c_int {
+        // SAFETY: the parent stands still on the Option that this points to.
+        let child = unsafe { &mut *child.cast::<Option<F>>() }.take();
+        exit_now(child.map_or(0, |child| child()))
+    }
+    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let mut child = Some(child);
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: this process has one thread, which CLONE_VFORK stops until the child uses its memory no more, so that there are
+    // never two who use it; the stack grows down from its aligned end, and it and the closure live until then.
+    let pid = Errno::result(unsafe {
+        let top = top.sub(top.addr() % STACK_ALIGNMENT);
+        libc::clone(start::<F>, top.cast(), flags, (&raw mut child).cast(), &raw mut pidfd)
+    })?;
+    // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
+    Ok((Pid::from_raw(pid), unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Ends this process without anything that is registered for its end, which may be another's; see _exit(2).
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: nothing of this process is used any more.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Marks every open descriptor from `first` to `last` (both included) close-on-exec. See close_range(2),
@@ -709,7 +751,7 @@ pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno
 /// # Errors
 /// ENOSYS: no Linux 4.11.
 pub fn mount_and_inode(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
     let mask = libc::STATX_MNT_ID | libc::STATX_INO;
     // By its number, since musl has no function of this name. SAFETY: an empty path, and room for one statx, which the
     // kernel fills.
