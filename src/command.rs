@@ -562,10 +562,16 @@ static CAN_BE_INIT: AtomicBool = AtomicBool::new(false);
 /// PID 1, which is the same file executed again, it runs the init and does not return. Everywhere else it only
 /// notes that it was called.
 pub fn become_init_if_asked() {
-    if launch_init::called_as_init() {
-        let code = launch_init::run();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if launch_init::called_as_init(&arguments) {
+        let code = launch_init::run(arguments);
         std::process::exit(code.into());
     }
+    is_its_own_init();
+}
+
+/// Notes that this program is init when it is executed again as such: it looks at its arguments itself.
+pub fn is_its_own_init() {
     CAN_BE_INIT.store(true, Ordering::Relaxed);
 }
 

@@ -33,7 +33,7 @@ mod tree;
 pub mod volatile;
 pub mod watch;
 
-pub use command::{Child, Command, become_init_if_asked, check_open};
+pub use command::{Child, Command, become_init_if_asked, check_open, is_its_own_init};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{

@@ -1,13 +1,13 @@
 //! `launch [OPTIONS] -- CMD [ARG...]`: from the command line to the exit code.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use launch::cli::{self, Cli, Form, Request, quick};
 use launch::config::{Arguments, Homes};
@@ -27,23 +27,29 @@ use launch_init::{exit, signals};
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-fn main() -> ExitCode {
+#[cfg(not(test))]
+launch_init::entry!(start);
+
+/// Takes the arguments, the program's name first; returns the exit code.
+#[cfg_attr(test, allow(dead_code))]
+fn start(words: Vec<OsString>) -> u8 {
     // In the cloned child this program is PID 1.
-    launch::become_init_if_asked();
-    let code = match launch() {
+    if launch_init::called_as_init(&words) {
+        return launch_init::run(words);
+    }
+    launch::is_its_own_init();
+    match launch(words) {
         Ok(code) => code,
         Err(error) => {
             report(&error);
             error.exit_code()
         }
-    };
-    ExitCode::from(code)
+    }
 }
 
-fn launch() -> Result<u8, Error> {
+fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     let signals = take_over_signals()?;
-    let words: Vec<_> = std::env::args_os().collect();
     if let Some(cli) = quick::read(&words) {
         return run(&cli, &Arguments::default(), signals);
     }

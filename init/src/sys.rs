@@ -4,9 +4,10 @@
 //! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
 //! real-time signals, and a PID 1 has to see and forward those too.
 
-use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -96,17 +97,67 @@ static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
 extern "C" fn note_what_came() {
     SIGPIPE_CAME_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
-    for (fd, closed) in (0..).zip(&CAME_CLOSED) {
-        // SAFETY: F_GETFD only asks.
-        closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: three live records; it does not wait. Whether a descriptor is open it says in `revents`.
+    unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) };
+    for (polled, closed) in standard.iter().zip(&CAME_CLOSED) {
+        closed.store(polled.revents & libc::POLLNVAL != 0, Ordering::Relaxed);
     }
 }
 
 // SAFETY: the loader calls each function in .init_array once, before main and its runtime; this one calls
-// sigaction and fcntl and stores to atomics, which need no runtime.
+// sigaction and poll and stores to atomics, which need no runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
+
+/// Defines the `main` of a program that starts without Rust's runtime: `$main` takes the arguments, the program's name first,
+/// and returns the exit code.
+///
+/// The runtime's start is a dozen system calls, two mappings and as many page faults, in a program that is executed twice for
+/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, SIGPIPE ignored, and at the end stdout
+/// flushed. What is missed is its word about a stack overflow, which is a SIGSEGV without one.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            count: core::ffi::c_int,
+            arguments: *const *const core::ffi::c_char,
+        ) -> core::ffi::c_int {
+            // SAFETY: the C library calls main once, with so many C strings that live as long as the program.
+            let arguments = unsafe { $crate::sys::arguments(count, arguments) };
+            $crate::sys::take_the_runtimes_place();
+            std::process::exit($main(arguments).into())
+        }
+    };
+}
+
+/// The arguments that the C library hands to `main`.
+///
+/// # Safety
+/// `arguments` must point to `count` C strings.
+pub unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
+    (0..usize::try_from(count).unwrap_or(0))
+        // SAFETY: the caller's.
+        .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
+        .map(|argument| OsStr::from_bytes(argument.to_bytes()).to_owned())
+        .collect()
+}
+
+/// For [`entry`]. Where this cannot be done, nothing that opens a descriptor can be relied on: the program ends.
+pub fn take_the_runtimes_place() {
+    for fd in 0..3 {
+        // A closed one's number is the lowest that is free, as long as this is done in their order.
+        // SAFETY: a C string.
+        if came_closed(fd) && unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } != fd {
+            std::process::abort();
+        }
+    }
+    if !sigpipe_came_ignored() && set_ignored(libc::SIGPIPE, true).is_err() {
+        std::process::abort();
+    }
+}
 
 /// Whether this is one of the descriptors 0, 1 and 2, and was closed when this program was executed.
 pub fn came_closed(fd: RawFd) -> bool {
@@ -495,7 +546,7 @@ pub fn execute(path: &CString, arguments: &CStringArray, environment: &CStringAr
 /// C strings and the null-terminated array of pointers to them that execve(2) takes.
 #[derive(Debug)]
 pub struct CStringArray {
-    pointers: Vec<*const libc::c_char>,
+    pointers: Vec<*const c_char>,
     strings: Vec<CString>,
 }
 
@@ -507,7 +558,7 @@ impl CStringArray {
     }
 
     /// The array, valid as long as `self`: a CString's bytes stay where they are when it is moved.
-    pub fn as_ptr(&self) -> *const *const libc::c_char {
+    pub fn as_ptr(&self) -> *const *const c_char {
         self.pointers.as_ptr()
     }
 
@@ -608,7 +659,7 @@ pub fn may_have_capability(capability: u32) -> Result<bool, Errno> {
 pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: ifreq is a plain C struct that zero is a value of.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    request.ifr_name[..2].copy_from_slice(&[b'l' as c_char, b'o' as c_char]);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of one ifreq.
     Errno::result(unsafe {
@@ -677,8 +728,8 @@ pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<(), Errno> {
 fn fsconfig(
     context: BorrowedFd<'_>,
     command: c_uint,
-    key: *const libc::c_char,
-    value: *const libc::c_char,
+    key: *const c_char,
+    value: *const c_char,
 ) -> Result<(), Errno> {
     // SAFETY: key and value are null or C strings that the callers borrow for the call, as the command wants them.
     let result =
