@@ -85,7 +85,7 @@ impl ChildsMemory {
 }
 
 /// Enough for what the child calls, also in a build that is not optimised. What of it is never touched takes no memory.
-const CHILDS_STACK: usize = 64 * 1024;
+const CHILDS_STACK: usize = 32 * 1024;
 /// As every ABI wants it at most.
 const STACK_ALIGNMENT: usize = 16;
 

@@ -521,7 +521,8 @@ fn pid_in(information: &str) -> Option<i32> {
 /// EMFILE, ENFILE.
 pub fn open_null() -> Result<OwnedFd, Errno> {
     let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
-    nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())
+    // musl's open(2) sets close-on-exec by a second call.
+    nix::fcntl::openat(nix::fcntl::AT_FDCWD, "/dev/null", flags, nix::sys::stat::Mode::empty())
         .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
 }
 
