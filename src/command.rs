@@ -472,8 +472,14 @@ impl Command {
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,
-            terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
-            kernel: kernel_version(),
+            terminal: match self.options.group {
+                Group::Session => nix::unistd::ttyname(std::io::stdin()).ok(),
+                _ => None,
+            },
+            kernel: match &self.options.seccomp {
+                Seccomp::File(_) => kernel_version(),
+                _ => (0, 0),
+            },
             seccomp: match &self.options.seccomp {
                 Seccomp::Default => seccomp::Choice::Default,
                 Seccomp::Off => seccomp::Choice::Off,

@@ -383,11 +383,11 @@ pub struct Caller {
     pub directory: Result<Option<PathBuf>, Errno>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The name of the terminal that stdin is.
+    /// The name of the terminal that stdin is; asked for where the sandbox gets one of its own.
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
-    /// The kernel's version: major, minor.
+    /// The kernel's version: major, minor; asked for where a seccomp profile is.
     pub kernel: (u32, u32),
     /// The seccomp profile that was asked for, read.
     pub seccomp: seccomp::Choice,
