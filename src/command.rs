@@ -25,7 +25,7 @@ use crate::plan::{
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
-use crate::{kept, seccomp, subids, sys, text_file, tree};
+use crate::{kept, processors, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -461,6 +461,7 @@ impl Command {
         let tree = self.tree(&directory)?;
         Ok(Caller {
             tree,
+            may_use_all_processors: processors::may_use_all(),
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),

@@ -19,6 +19,7 @@ pub mod log_lines;
 pub mod named;
 pub mod plan;
 pub mod privileges;
+mod processors;
 pub mod relay;
 pub mod sandbox;
 pub mod seccomp;

@@ -395,6 +395,8 @@ pub struct Caller {
     pub log_level: u8,
     /// What a `/` that is all writable is put together from; none without one.
     pub tree: Option<Tree>,
+    /// Whether it may run on every processor, and there are several.
+    pub may_use_all_processors: bool,
 }
 
 /// What will be done.
@@ -585,6 +587,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 health: options.health.as_ref().map(|health| health.command.clone()),
             },
             report_namespaces: options.report_namespaces,
+            is_on_one_processor: caller.may_use_all_processors,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
         kept: layers.and_then(|Layers { layout, kept }| {
@@ -1181,6 +1184,7 @@ mod tests {
             seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
+            may_use_all_processors: false,
         }
     }
 

@@ -153,6 +153,7 @@ impl Plan {
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
+        w.bool(self.is_on_one_processor);
         w.finish()
     }
 
@@ -229,6 +230,7 @@ impl Plan {
             },
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
+            is_on_one_processor: r.bool()?,
         };
         if plan.workload.command.is_empty() {
             return Err(Malformed::Body);
@@ -1047,6 +1049,7 @@ mod tests {
             },
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,
+            is_on_one_processor: true,
         }
     }
 
