@@ -11,7 +11,7 @@ use launch_init::sys;
 /// Whether the calling thread may run on every processor, and there are several.
 pub fn may_use_all() -> bool {
     let Ok(own) = sys::processors() else { return false };
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 512];
     let online = sys::read_short("/sys/devices/system/cpu/online", &mut buffer);
     online.is_ok_and(|online| is_all_of(&own, online))
 }

@@ -450,7 +450,7 @@ impl Reports {
     }
 
     fn receive(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
-        let mut buffer = [0; 8192];
+        let mut buffer = [0; 2048];
         let mut control = cmsg_space!(UnixCredentials, [RawFd; 1]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let fd = self.channel.as_raw_fd();

@@ -112,6 +112,8 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) workload: Option<Running>,
     /// Whether somebody from outside was seen inside. False at first.
     pub(crate) has_guests: bool,
+    /// Whether the last signal to everybody found nobody. False at first.
+    pub(crate) is_alone: bool,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
     /// Who is told what happens when init stands in for another program.
@@ -256,7 +258,8 @@ impl EventLoop<'_> {
                     if let Above::Terminal(terminal) = &self.above {
                         terminal.take_back();
                     }
-                    self.has_guests = self.supervisor.waits_for_others() && has_guests();
+                    self.has_guests =
+                        self.supervisor.waits_for_others() && !self.is_alone && has_guests();
                     if self.has_guests {
                         return (None, false);
                     }
@@ -451,7 +454,9 @@ impl EventLoop<'_> {
     fn perform(&mut self, action: Action) -> Option<End> {
         match action {
             Action::Forward(signal) => self.forward(signal),
-            Action::SignalEveryone(signal) => signal_everyone(signal),
+            // Where SIGTERM has found nobody, there is nobody to be woken up for it.
+            Action::SignalEveryone(libc::SIGCONT) if self.is_alone => {}
+            Action::SignalEveryone(signal) => self.is_alone = !signal_everyone(signal),
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);
                 terminal::stop();
@@ -475,6 +480,7 @@ impl EventLoop<'_> {
     /// The next run of the workload.
     fn start(&mut self) -> Option<End> {
         let runs = self.runs?;
+        self.is_alone = false;
         match runs.begin_again() {
             Ok(begun) => {
                 log::debug!("workload: {}: started again as pid {}", runs.command(), begun.pid);
@@ -588,7 +594,9 @@ impl Running {
             Target::All => {
                 match signal.value {
                     Some(_) => queue_for_everyone(signal),
-                    None => signal_everyone(signal.number),
+                    None => {
+                        signal_everyone(signal.number);
+                    }
                 }
                 Ok(())
             }
@@ -636,15 +644,19 @@ fn queue_for_everyone(signal: Received) {
     }
 }
 
-/// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below.
-fn signal_everyone(signal: i32) {
-    let said = |sent| match sent {
-        // ESRCH: nobody is left.
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => log::warn!("{}: to those left over: {}", signals::name(signal), Errno::desc(errno)),
+/// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below. Returns
+/// whether there may be anybody.
+fn signal_everyone(signal: i32) -> bool {
+    let is_there = |sent| match sent {
+        Ok(()) => true,
+        Err(Errno::ESRCH) => false,
+        Err(errno) => {
+            log::warn!("{}: to those left over: {}", signals::name(signal), Errno::desc(errno));
+            true
+        }
     };
     if is_pid_one() {
-        return said(sys::kill(-1, signal));
+        return is_there(sys::kill(-1, signal));
     }
     // Some may fork while we look; the dead ones cannot, so a second look finds who was born meanwhile.
     let mut told = Vec::new();
@@ -652,9 +664,11 @@ fn signal_everyone(signal: i32) {
         let new: Vec<i32> =
             descendants::of_this_process().into_iter().filter(|pid| !told.contains(pid)).collect();
         if new.is_empty() {
-            return;
+            return !told.is_empty();
         }
-        new.iter().for_each(|pid| said(sys::kill(*pid, signal)));
+        for pid in &new {
+            is_there(sys::kill(*pid, signal));
+        }
         told.extend(new);
     }
 }

@@ -197,6 +197,7 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         workload,
         name_orphans: None,
         has_guests: false,
+        is_alone: false,
         tell: None,
         runs: runs.as_ref(),
         listener: None,

@@ -178,6 +178,7 @@ fn look_after(
         workload,
         name_orphans,
         has_guests: false,
+        is_alone: false,
         tell,
         runs,
         listener: Some(&listener),
