@@ -1,6 +1,8 @@
 //! The help, the man page in docs/launch.1 and the program are made from one definition, and the program is one
 //! static file.
 
+#[path = "../examples/manuals/init.rs"]
+mod init;
 #[path = "../examples/manuals/pages.rs"]
 mod pages;
 mod support;

@@ -1,5 +1,7 @@
 //! Writes the man pages and the completions of both programs into a folder: `cargo run --example manuals -- FOLDER`.
 
+mod completions;
+mod init;
 mod pages;
 
 use std::fs;
@@ -12,11 +14,10 @@ fn main() -> std::io::Result<()> {
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("launch.1"), pages::launch())?;
     fs::write(folder.join("launch-init.1"), pages::launch_init())?;
-    for (name, definition) in
-        [("launch", launch::cli::definition()), ("launch-init", pages::init_definition())]
-    {
+    for (name, definition) in [("launch", launch::cli::definition()), ("launch-init", init::definition())] {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut definition.clone(), name, &folder)?;
+            let script = completions::script(shell, name, definition.clone());
+            fs::write(folder.join(completions::file_name(shell, name)), script)?;
         }
     }
     Ok(())

@@ -2,19 +2,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-
 /// The pids of all descendants, as /proc shows them now. Orphans are among them: they are our own children, as we
 /// are a subreaper.
 pub(crate) fn of_this_process() -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let parents: HashMap<i32, i32> = entries
+    let mut parents: Vec<(i32, i32)> = entries
         .filter_map(|entry| {
             let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             Some((pid, parent_in(&stat)?))
         })
         .collect();
+    parents.sort_unstable();
     below(nix::unistd::getpid().as_raw(), &parents)
 }
 
@@ -24,17 +23,18 @@ fn parent_in(stat: &str) -> Option<i32> {
     after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Who has `ancestor` above him.
-fn below(ancestor: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
+/// Who has `ancestor` above him, of these pids, in ascending order, with their parents'.
+fn below(ancestor: i32, parents: &[(i32, i32)]) -> Vec<i32> {
+    let parent_of = |pid| parents.binary_search_by_key(&pid, |(pid, _)| *pid).map_or(0, |at| parents[at].1);
     let is_below = |pid: i32| {
         let mut above = pid;
         // A chain is no longer than there are processes, even in a picture that was taken while they moved.
         (0..parents.len()).any(|_| {
-            above = parents.get(&above).copied().unwrap_or(0);
+            above = parent_of(above);
             above == ancestor
         })
     };
-    parents.keys().copied().filter(|pid| is_below(*pid)).collect()
+    parents.iter().map(|(pid, _)| *pid).filter(|pid| is_below(*pid)).collect()
 }
 
 #[cfg(test)]
@@ -49,9 +49,7 @@ mod tests {
 
     #[test]
     fn descendants_are_found_at_any_depth_and_others_are_not() {
-        let parents = HashMap::from([(2, 1), (3, 2), (4, 3), (5, 1), (6, 6), (7, 99)]);
-        let mut found = below(2, &parents);
-        found.sort_unstable();
-        assert_eq!(found, [3, 4]);
+        let parents = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 6), (7, 99)];
+        assert_eq!(below(2, &parents), [3, 4]);
     }
 }

@@ -37,7 +37,7 @@ pub mod terminal;
 /// What `launch-init --help` prints.
 pub use settings::USAGE;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -234,9 +234,7 @@ fn close_descriptors_of(plan: &Plan) {
         Descriptors::Only(kept) => kept,
         Descriptors::Inherited => return,
     };
-    let ours = |fd: &i32| *fd > libc::STDERR_FILENO && !kept.contains(fd);
-    let numbers: BTreeSet<i32> = plan.steps.iter().filter_map(Step::descriptor).filter(ours).collect();
-    numbers.into_iter().for_each(sys::close_inherited);
+    plan.descriptors().into_iter().filter(|fd| !kept.contains(fd)).for_each(sys::close_inherited);
 }
 
 /// Keeps nothing open that is the workload's: whoever reads its output sees end of file when the workload closes
