@@ -21,7 +21,7 @@ pub struct Figures {
 }
 
 /// What the figures depend on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,

@@ -17,14 +17,14 @@ pub enum Init {
     /// Linked statically.
     TiniStatic,
     /// Linked to libc.
-    DumbInit,
+    Dumb,
     /// Linked statically.
     Catatonit,
 }
 
 /// All of them, ours first.
 pub const ALL: [Init; 6] =
-    [Init::Launch, Init::LaunchPlain, Init::Tini, Init::TiniStatic, Init::DumbInit, Init::Catatonit];
+    [Init::Launch, Init::LaunchPlain, Init::Tini, Init::TiniStatic, Init::Dumb, Init::Catatonit];
 
 /// Whom everybody is compared with.
 pub const OURS: &[&str] = &["launch-init", "launch-init-plain"];
@@ -37,7 +37,7 @@ impl Init {
             Self::LaunchPlain => "launch-init-plain",
             Self::Tini => "tini",
             Self::TiniStatic => "tini-static",
-            Self::DumbInit => "dumb-init",
+            Self::Dumb => "dumb-init",
             Self::Catatonit => "catatonit",
         }
     }

@@ -215,7 +215,7 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
                 words.add("--rootfs").push(&files.rootfs).add("--dev /dev");
             }
             for i in 0..binds {
-                words.add("--ro-bind").push(joined(&source(i), &at(i)));
+                words.add("--ro-bind").push(joined(&source(i), at(i)));
             }
             words.add("--");
             ""
@@ -313,7 +313,7 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
                 words.add("-N");
             }
             for i in 0..binds {
-                words.add("-R").push(joined(&source(i), &at(i)));
+                words.add("-R").push(joined(&source(i), at(i)));
             }
             words.add("--");
             ""

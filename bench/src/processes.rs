@@ -72,11 +72,6 @@ pub fn switches(pid: i32) -> Option<u64> {
     Some(voluntary + number(pid, "status", "nonvoluntary_ctxt_switches")?)
 }
 
-/// What a process is called.
-pub fn name(pid: i32) -> Option<String> {
-    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
-}
-
 /// Whether a process is stopped.
 pub fn is_stopped(pid: i32) -> bool {
     let state =

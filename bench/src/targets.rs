@@ -82,16 +82,7 @@ mod tests {
             let row = sheet.row(name, "", "", "");
             sheet.add(row, "time", 0, value);
         }
-        let machine = Machine {
-            processor: String::new(),
-            processors: 1,
-            memory: 0,
-            kernel: String::new(),
-            is_virtual: false,
-            caller: String::new(),
-            load: 0.0,
-        };
-        let figures = Figures { machine, quick: false, cases: vec![sheet.finish()] };
+        let figures = Figures { machine: Machine::default(), quick: false, cases: vec![sheet.finish()] };
         let expected = [
             "reached start/shared time: launch / tutorial-static: 0.60 (at most 0.65)",
             "MISSED  start/shared time: launch / bwrap: 0.50 (at most 0.35)",

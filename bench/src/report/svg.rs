@@ -1,11 +1,297 @@
-//! Figures as a chart: a panel a case, on logarithmic axes, since podman takes hundreds of times as long as launch. Its colours
-//! suit a bright and a dark page.
+//! Figures as a chart: a panel for each kind of start, one for many binds. The axes are logarithmic, since the slowest takes
+//! hundreds of times as long as the fastest. The colours suit a bright page and a dark one.
 
 #![forbid(unsafe_code)]
 
-use crate::figures::Figures;
+use std::fmt::Write;
 
-/// The chart.
-pub fn draw(_figures: &Figures) -> String {
-    String::new()
+use crate::figures::{Case, Figures, Row, Unit};
+use crate::report::value::{ratio, text};
+
+const WIDTH: f64 = 960.0;
+const MARGIN: f64 = 24.0;
+const GAP: f64 = 40.0;
+const HEAD: f64 = 84.0;
+const PANEL_HEAD: f64 = 40.0;
+const LINE: f64 = 21.0;
+const AXIS: f64 = 26.0;
+/// Of a panel, for the names to the left and the values to the right.
+const NAMES: f64 = 108.0;
+const VALUES: f64 = 92.0;
+
+/// Panels, with what stands above them.
+const PANELS: [(&str, &str); 4] = [
+    ("start/shared", "Start to end, the network shared"),
+    ("start/net", "With a network namespace"),
+    ("start/rootfs", "With a root file system, minimal /dev"),
+    ("start/glibc", "With a workload linked to glibc"),
+];
+
+const STYLE: &str = "\
+svg { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --rule: #d1d9e0; --ours: #0969da; --others: #818b98; }
+@media (prefers-color-scheme: dark) {
+svg { --ink: #f0f6fc; --soft: #9198a1; --rule: #3d444d; --ours: #4493f8; --others: #9198a1; }
+}
+text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: var(--ink); }
+.title { font-size: 19px; font-weight: 600; }
+.head { font-size: 14px; font-weight: 600; }
+.soft { fill: var(--soft); font-size: 12px; }
+.ours { fill: var(--ours); font-weight: 600; }
+.end { text-anchor: end; }
+.middle { text-anchor: middle; }
+.rule { stroke: var(--rule); stroke-width: 1; }
+.bar { stroke: var(--others); stroke-width: 9; opacity: 0.35; }
+.mark { fill: var(--others); }
+.bar.of-ours { stroke: var(--ours); }
+.mark.of-ours { fill: var(--ours); }
+.curve { fill: none; stroke: var(--others); stroke-width: 2; }
+.curve.of-ours { stroke: var(--ours); stroke-width: 2.5; }
+";
+
+/// The chart of these figures; panels of cases that are not among them are left out.
+pub fn draw(figures: &Figures) -> String {
+    let column = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
+    let starts: Vec<_> = PANELS.iter().filter_map(|(id, title)| Some((figures.case(id)?, *title))).collect();
+    let mut body = String::new();
+    let mut top = HEAD;
+    for pair in starts.chunks(2) {
+        let mut height = 0.0;
+        for ((case, title), left) in pair.iter().zip([MARGIN, MARGIN + column + GAP]) {
+            body += &panel(case, title, left, top, column);
+            height = f64::max(height, panel_height(case));
+        }
+        top += height + GAP;
+    }
+    let binds: Vec<_> = figures.cases.iter().filter(|case| case.id.starts_with("binds/")).collect();
+    if binds.len() > 1 {
+        body += &curves(&binds, MARGIN, top, WIDTH - 2.0 * MARGIN);
+        top += CURVES + GAP;
+    }
+    let machine = &figures.machine;
+    let kind = if machine.is_virtual { "virtual machine" } else { "machine" };
+    let about = format!(
+        "Medians of one run, everybody in turn; the bars hold the middle half. {kind}, {} processors, Linux {}, as {}. × is how many times launch’s.",
+        machine.processors, machine.kernel, machine.caller
+    );
+    let about = first_upper(&about, kind);
+    let height = top - GAP + MARGIN;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\">\n\
+         <title>launch beside others</title>\n<style>\n{STYLE}</style>\n"
+    );
+    svg += &label(MARGIN, 38.0, "title", "What a start takes, beside others");
+    svg += &label(MARGIN, 60.0, "soft", &about);
+    svg + &body + "</svg>\n"
+}
+
+/// With the kind of machine as the beginning of its sentence.
+fn first_upper(text: &str, kind: &str) -> String {
+    let upper = kind[..1].to_uppercase() + &kind[1..];
+    text.replacen(kind, &format!("A {}", upper.to_lowercase()), 1)
+}
+
+fn panel_height(case: &Case) -> f64 {
+    PANEL_HEAD + LINE * times(case).len() as f64 + AXIS
+}
+
+/// The rows that have a time, the shortest first.
+fn times(case: &Case) -> Vec<(&Row, crate::stats::Spread)> {
+    let mut rows: Vec<_> =
+        case.rows.iter().filter_map(|row| Some((row, row.cells.get("time")?.value))).collect();
+    rows.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
+    rows
+}
+
+/// A scale from `low` to `high`, of whole powers of ten and their half ways.
+struct Scale {
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Scale {
+    fn at(&self, value: f64) -> f64 {
+        let part = (value.max(self.low) / self.low).ln() / (self.high / self.low).ln();
+        self.from + (self.to - self.from) * part
+    }
+
+    /// 1, 3, 10, 30 and so on, within it.
+    fn ticks(&self) -> Vec<f64> {
+        let first = self.low.log10().floor() as i32;
+        let last = self.high.log10().ceil() as i32;
+        let powers = (first..=last).map(|power| 10_f64.powi(power));
+        let ticks = powers.flat_map(|power| [power, 3.0 * power]);
+        ticks.filter(|tick| (self.low..=self.high).contains(tick)).collect()
+    }
+}
+
+fn panel(case: &Case, title: &str, left: f64, top: f64, width: f64) -> String {
+    let rows = times(case);
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return String::new() };
+    let scale = Scale {
+        low: first.1.low.min(first.1.median) * 0.75,
+        high: last.1.high * 1.15,
+        from: left + NAMES,
+        to: left + width - VALUES,
+    };
+    let bottom = top + PANEL_HEAD + LINE * rows.len() as f64;
+    let mut out = label(left, top + 14.0, "head", title);
+    out += &axis(&scale, top + PANEL_HEAD - 8.0, bottom);
+    let launch = case.row("launch").and_then(|row| row.cells.get("time")).map(|cell| cell.value.median);
+    for ((row, value), line) in rows.iter().zip(0..) {
+        let y = top + PANEL_HEAD + LINE * (f64::from(line) + 0.5);
+        let is_ours = row.name.starts_with("launch");
+        let ours = if is_ours { " of-ours" } else { "" };
+        let name = if is_ours { "ours end" } else { "end" };
+        out += &label(left + NAMES - 10.0, y + 4.5, name, &row.name);
+        let (from, to) = (scale.at(value.low), scale.at(value.high));
+        let _ = writeln!(
+            out,
+            "<line class=\"bar{ours}\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+        );
+        let x = scale.at(value.median);
+        let _ = writeln!(out, "<circle class=\"mark{ours}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>");
+        let times = launch.filter(|_| row.name != "launch").map(|launch| ratio(value.median / launch));
+        let times = times.map(|times| format!("  ×{times}")).unwrap_or_default();
+        let words = format!("{}{times}", text(value.median, Unit::Time));
+        out += &label(left + width, y + 4.5, if is_ours { "ours end" } else { "end" }, &words);
+    }
+    out
+}
+
+fn axis(scale: &Scale, top: f64, bottom: f64) -> String {
+    let mut out = String::new();
+    for tick in scale.ticks() {
+        let x = scale.at(tick);
+        let _ = writeln!(
+            out,
+            "<line class=\"rule\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>"
+        );
+        out += &label(x, bottom + 16.0, "soft middle", &tick_text(tick));
+    }
+    out
+}
+
+/// Without digits behind the point.
+fn tick_text(nanoseconds: f64) -> String {
+    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
+    let (size, unit) = units.into_iter().find(|(size, _)| nanoseconds >= *size * 0.99).unwrap_or((1.0, "ns"));
+    format!("{:.0} {unit}", nanoseconds / size)
+}
+
+/// The height of the panel of binds.
+const CURVES: f64 = 260.0;
+
+fn curves(cases: &[&Case], left: f64, top: f64, width: f64) -> String {
+    let number = |case: &Case| case.id.rsplit('/').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(1.0);
+    let mut names: Vec<&str> = Vec::new();
+    for row in cases.iter().flat_map(|case| &case.rows) {
+        if !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    let value = |case: &Case, name: &str| Some(case.row(name)?.cells.get("time")?.value.median);
+    let all: Vec<f64> =
+        cases.iter().flat_map(|case| names.iter().filter_map(|name| value(case, name))).collect();
+    let (low, high) =
+        all.iter().fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)));
+    let across = Scale {
+        low: number(cases[0]),
+        high: number(cases[cases.len() - 1]),
+        from: left + 70.0,
+        to: left + width - 150.0,
+    };
+    let (above, below) = (top + PANEL_HEAD, top + CURVES - AXIS);
+    let up = Scale { low: low * 0.8, high: high * 1.2, from: below, to: above };
+    let mut out = label(left, top + 14.0, "head", "Start to end with so many directories bound");
+    for tick in up.ticks() {
+        let y = up.at(tick);
+        let (from, to) = (across.from, across.to);
+        let _ = writeln!(
+            out,
+            "<line class=\"rule\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+        );
+        out += &label(from - 10.0, y + 4.0, "soft end", &tick_text(tick));
+    }
+    for case in cases {
+        let binds = text(number(case), Unit::Count);
+        out += &label(across.at(number(case)), below + 18.0, "soft middle", &binds);
+    }
+    let mut ends: Vec<(f64, &str)> = Vec::new();
+    for name in names.iter().rev() {
+        let ours = if name.starts_with("launch") { " of-ours" } else { "" };
+        let points: Vec<(f64, f64)> = cases
+            .iter()
+            .filter_map(|case| Some((across.at(number(case)), up.at(value(case, name)?))))
+            .collect();
+        let line: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let _ = writeln!(out, "<polyline class=\"curve{ours}\" points=\"{}\"/>", line.join(" "));
+        for (x, y) in &points {
+            let _ = writeln!(out, "<circle class=\"mark{ours}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>");
+        }
+        ends.extend(points.last().map(|(_, y)| (*y, *name)));
+    }
+    // Names that would lie on one another are moved down.
+    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut lowest = f64::NEG_INFINITY;
+    for (y, name) in ends {
+        lowest = y.max(lowest + 16.0);
+        let class = if name.starts_with("launch") { "ours" } else { "" };
+        out += &label(across.to + 12.0, lowest + 4.0, class, name);
+    }
+    out
+}
+
+fn label(x: f64, y: f64, class: &str, text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" xml:space=\"preserve\">{text}</text>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::{Machine, Sheet};
+
+    fn figures() -> Figures {
+        let machine = Machine {
+            processors: 2,
+            kernel: "6.1.0".into(),
+            is_virtual: true,
+            caller: "root".into(),
+            ..Machine::default()
+        };
+        let case = |id: &str, values: &[(&str, f64)]| {
+            let mut sheet = Sheet::new(id, "", &[("time", "time", Unit::Time)], &["launch"]);
+            for (name, value) in values {
+                let row = sheet.row(name, "", "", "");
+                sheet.add(row, "time", 0, *value);
+            }
+            sheet.finish()
+        };
+        let cases = vec![
+            case("start/shared", &[("launch", 6e5), ("bwrap", 1.8e6)]),
+            case("binds/10", &[("launch", 1e6)]),
+            case("binds/100", &[("launch", 2e6)]),
+        ];
+        Figures { machine, quick: false, cases }
+    }
+
+    #[test]
+    fn each_who_was_measured_has_a_mark_and_says_how_many_times_as_long_it_takes() {
+        let svg = draw(&figures());
+        assert_eq!(svg.matches("<circle").count(), 2 + 2);
+        for text in ["600 µs", "1.80 ms  ×3.00", "A virtual machine, 2 processors, Linux 6.1.0, as root."] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+    }
+
+    #[test]
+    fn a_scale_has_its_ends_where_they_are_meant_to_be() {
+        let scale = Scale { low: 10.0, high: 1000.0, from: 100.0, to: 300.0 };
+        assert_eq!([10.0, 100.0, 1000.0].map(|value| scale.at(value)), [100.0, 200.0, 300.0]);
+        assert_eq!(scale.ticks(), [10.0, 30.0, 100.0, 300.0, 1000.0]);
+        assert_eq!([1e3, 3e5, 1e6, 1e9].map(tick_text), ["1 µs", "300 µs", "1 ms", "1 s"]);
+    }
 }

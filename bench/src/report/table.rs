@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::figures::{Case, Cell, Column, Row};
+use crate::figures::{Case, Cell, Column};
 use crate::report::value::{ratio, text};
 
 /// One case: its title, its table, what has to be known.
@@ -26,53 +26,67 @@ fn ours(case: &Case) -> Option<&str> {
     names.first().copied()
 }
 
+/// More columns than this stand below one another, with a column for each who was measured.
+const WIDE: usize = 3;
+
 fn rows(case: &Case) -> Vec<String> {
     let ours = ours(case);
-    let is_wide = case.columns.len() <= 2;
+    if case.columns.len() > WIDE { transposed(case, ours) } else { upright(case, ours) }
+}
+
+fn upright(case: &Case, ours: Option<&str>) -> Vec<String> {
+    let has_spread = case.columns.len() == 1;
     let mut heads = vec![String::new()];
     for column in &case.columns {
         heads.push(column.title.clone());
-        if is_wide {
+        if has_spread {
             heads.push("middle half".into());
         }
-        if let Some(ours) = ours {
-            heads.push(format!("{ours} ÷ it"));
-        }
+        heads.extend(ours.map(|ours| format!("{ours} ÷ it")));
     }
     let mut table = vec![heads];
     for row in &case.rows {
         let mut words = vec![row.name.clone()];
         for column in &case.columns {
-            cells(row.cells.get(&column.key), column, row, ours, is_wide, &mut words);
+            let cell = row.cells.get(&column.key);
+            words.push(value(cell, column));
+            if has_spread {
+                words.push(cell.map_or_else(String::new, |cell| {
+                    format!("{} – {}", text(cell.value.low, column.unit), text(cell.value.high, column.unit))
+                }));
+            }
+            words.extend(ours.map(|ours| match cell.and_then(|cell| cell.ratios.get(ours)) {
+                Some(of_ours) if has_spread => {
+                    format!("{} ({} – {})", ratio(of_ours.median), ratio(of_ours.low), ratio(of_ours.high))
+                }
+                Some(of_ours) => ratio(of_ours.median),
+                None if row.name == ours && cell.is_some() => "1".into(),
+                None => String::new(),
+            }));
         }
         table.push(words);
     }
     align(&table)
 }
 
-fn cells(
-    cell: Option<&Cell>,
-    column: &Column,
-    row: &Row,
-    ours: Option<&str>,
-    is_wide: bool,
-    words: &mut Vec<String>,
-) {
-    words.push(cell.map_or("–".into(), |cell| text(cell.value.median, column.unit)));
-    if is_wide {
-        words.push(cell.map_or_else(String::new, |cell| {
-            format!("{} – {}", text(cell.value.low, column.unit), text(cell.value.high, column.unit))
-        }));
-    }
-    let Some(ours) = ours else { return };
-    words.push(match cell.and_then(|cell| cell.ratios.get(ours)) {
-        Some(of_ours) if is_wide => {
-            format!("{} ({} – {})", ratio(of_ours.median), ratio(of_ours.low), ratio(of_ours.high))
+fn transposed(case: &Case, ours: Option<&str>) -> Vec<String> {
+    let head = ours.map(|ours| format!("({ours} ÷ it)")).unwrap_or_default();
+    let mut table = vec![std::iter::once(head).chain(case.rows.iter().map(|row| row.name.clone())).collect()];
+    for column in &case.columns {
+        let mut words = vec![column.title.clone()];
+        for row in &case.rows {
+            let cell = row.cells.get(&column.key);
+            let of_ours = ours.and_then(|ours| cell?.ratios.get(ours));
+            let of_ours = of_ours.map(|of_ours| format!(" ({})", ratio(of_ours.median)));
+            words.push(value(cell, column) + &of_ours.unwrap_or_default());
         }
-        Some(of_ours) => ratio(of_ours.median),
-        None if row.name == ours && cell.is_some() => "1".into(),
-        None => String::new(),
-    });
+        table.push(words);
+    }
+    align(&table)
+}
+
+fn value(cell: Option<&Cell>, column: &Column) -> String {
+    cell.map_or("–".into(), |cell| text(cell.value.median, column.unit))
 }
 
 fn align(table: &[Vec<String>]) -> Vec<String> {
@@ -84,9 +98,10 @@ fn align(table: &[Vec<String>]) -> Vec<String> {
         });
         format!("|{}|", cells.collect::<Vec<_>>().join("|"))
     };
-    let rule = widths.iter().enumerate().map(|(i, width)| {
-        if i == 0 { format!("{}", "-".repeat(width + 2)) } else { format!("{}:", "-".repeat(width + 1)) }
-    });
+    let rule = widths
+        .iter()
+        .enumerate()
+        .map(|(i, width)| if i == 0 { "-".repeat(width + 2) } else { format!("{}:", "-".repeat(width + 1)) });
     let rule = format!("|{}|", rule.collect::<Vec<_>>().join("|"));
     let mut lines = vec![line(&table[0]), rule];
     lines.extend(table[1..].iter().map(line));
@@ -125,6 +140,34 @@ mod tests {
 
 - other: does less
 - absent: not measured: not installed
+";
+        assert_eq!(case(&sheet.finish()), expected);
+    }
+
+    #[test]
+    fn many_columns_stand_below_one_another() {
+        let columns = [
+            ("a", "A", Unit::Count),
+            ("b", "B", Unit::Count),
+            ("c", "C", Unit::Count),
+            ("d", "D", Unit::Count),
+        ];
+        let mut sheet = Sheet::new("a", "A", &columns, &["ours"]);
+        for (name, times) in [("theirs", 4.0), ("ours", 1.0)] {
+            let row = sheet.row(name, "", "", "");
+            for (value, (key, ..)) in (1..).map(f64::from).zip(columns).take(3) {
+                sheet.add(row, key, 0, value * times);
+            }
+        }
+        let expected = "\
+## a: A
+
+| (ours ÷ it) | ours |    theirs |
+|-------------|-----:|----------:|
+| A           |    1 |  4 (0.25) |
+| B           |    2 |  8 (0.25) |
+| C           |    3 | 12 (0.25) |
+| D           |    – |         – |
 ";
         assert_eq!(case(&sheet.finish()), expected);
     }
