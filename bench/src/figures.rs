@@ -123,6 +123,17 @@ pub struct Skipped {
 }
 
 impl Figures {
+    /// These, with what of the other's cases is not among them: those keep their places.
+    pub fn merged_into(self, mut other: Self) -> Self {
+        for case in self.cases {
+            match other.cases.iter_mut().find(|old| old.id == case.id) {
+                Some(old) => *old = case,
+                None => other.cases.push(case),
+            }
+        }
+        Self { machine: self.machine, quick: self.quick, cases: other.cases }
+    }
+
     /// A case by its name.
     pub fn case(&self, id: &str) -> Option<&Case> {
         self.cases.iter().find(|case| case.id == id)
@@ -210,8 +221,9 @@ impl Sheet {
                         ours.iter().filter(|(name, _)| *name != row.name).filter_map(|(name, ours)| {
                             Some(((*name).to_owned(), stats::ratio(ours.get(column)?, samples)?))
                         });
-                    let ratios = ratios.collect();
-                    let cell = Cell { value: stats::spread(&values), samples: values.len(), ratios };
+                    let ratios = ratios.map(|(name, ratio): (_, Spread)| (name, ratio.rounded())).collect();
+                    let value = stats::spread(&values).rounded();
+                    let cell = Cell { value, samples: values.len(), ratios };
                     ((*column).to_owned(), cell)
                 })
                 .collect();
@@ -270,6 +282,22 @@ mod tests {
         assert_eq!(ratios("other"), [("ours".into(), 0.25), ("plain".into(), 0.5)]);
         assert_eq!(ratios("plain"), [("ours".into(), 0.5)]);
         assert_eq!(ratios("ours"), [("plain".into(), 2.0)]);
+    }
+
+    #[test]
+    fn cases_that_were_measured_again_take_the_place_of_the_old_ones() {
+        let figures = |titles: &[(&str, &str)]| {
+            let case = |(id, title): &(&str, &str)| Sheet::new(*id, *title, &[], &[]).finish();
+            Figures { machine: Machine::default(), quick: false, cases: titles.iter().map(case).collect() }
+        };
+        let merged = figures(&[("b", "new"), ("d", "new")]).merged_into(figures(&[
+            ("a", "old"),
+            ("b", "old"),
+            ("c", "old"),
+        ]));
+        let titles: Vec<_> =
+            merged.cases.iter().map(|case| (case.id.as_str(), case.title.as_str())).collect();
+        assert_eq!(titles, [("a", "old"), ("b", "new"), ("c", "old"), ("d", "new")]);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Verdict {
     pub compared: usize,
     /// What is worse, a line each.
     pub losses: Vec<String>,
+    /// The cases in which something is worse.
+    pub cases: Vec<String>,
     /// What could not be compared, a line each.
     pub missing: Vec<String>,
 }
@@ -32,6 +34,7 @@ pub struct Verdict {
 pub fn compare(committed: &Figures, now: &Figures) -> Verdict {
     let mut verdict = Verdict::default();
     for case in &now.cases {
+        let losses = verdict.losses.len();
         match committed.case(&case.id) {
             Some(committed) if case.id.starts_with("start/") || case.id.starts_with("binds/") => {
                 compare_ratios(committed, case, &mut verdict);
@@ -43,6 +46,9 @@ pub fn compare(committed: &Figures, now: &Figures) -> Verdict {
                 compare_counts(committed, case, inits::OURS, &mut verdict);
             }
             _ => {}
+        }
+        if verdict.losses.len() > losses {
+            verdict.cases.push(case.id.clone());
         }
     }
     verdict
@@ -139,7 +145,9 @@ mod tests {
             "start/shared: launch / bwrap: 0.60, committed 0.30, allowed 0.45",
             "calls: launch: system calls: 130, committed 100, allowed 117",
         ];
-        assert_eq!(compare(&committed, &now).losses, expected);
+        let verdict = compare(&committed, &now);
+        assert_eq!(verdict.losses, expected);
+        assert_eq!(verdict.cases, ["start/shared", "calls"]);
     }
 
     #[test]

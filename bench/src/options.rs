@@ -21,7 +21,8 @@ shorter launch takes.
                    100) and pid1 (short)
   --check          compare the ratios with the committed figures; exit with 1 if
                    something is clearly worse
-  --write          write bench/figures.json and docs/performance.svg
+  --write          write bench/figures.json and docs/performance.svg; with --case
+                   only those cases of them
   --json FILE      write the figures to FILE ('-': stdout, without tables)
   --svg FILE       draw them
   --from FILE      do not measure: take the figures of FILE
@@ -114,6 +115,11 @@ impl Options {
                 other => return Err(wrong(other.unexpected())),
             }
         }
+        if options.write && (options.quick || !options.only.is_empty()) {
+            return Err(Error::Usage(
+                "--write: not with --quick or --only, since figures are kept whole".into(),
+            ));
+        }
         for case in &options.cases {
             let name = case.split('/').next().unwrap_or_default();
             if !CASES.contains(&name) {
@@ -191,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for line in ["--case all", "--rounds 0", "--rounds x", "--what", "word", "--json"] {
+        for line in ["--case all", "--rounds 0", "--rounds x", "--what", "word", "--json", "--write --quick"]
+        {
             assert!(matches!(read(line), Err(Error::Usage(_))), "{line}");
         }
     }

@@ -15,6 +15,14 @@ pub struct Spread {
     pub high: f64,
 }
 
+impl Spread {
+    /// With four digits that count: more are chance, and would make every line of kept figures another one each time.
+    pub fn rounded(self) -> Self {
+        let round = |value: f64| format!("{value:.3e}").parse().unwrap_or(value);
+        Self { median: round(self.median), low: round(self.low), high: round(self.high) }
+    }
+}
+
 /// The value below which this part (0 to 1) of the sorted values lies, between two of them where that is so; 0 of none.
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
@@ -80,6 +88,12 @@ mod tests {
     #[test]
     fn the_order_of_values_does_not_matter() {
         assert_eq!(spread(&[5.0, 1.0, 4.0, 2.0, 3.0]), Spread { median: 3.0, low: 2.0, high: 4.0 });
+    }
+
+    #[test]
+    fn figures_are_kept_with_four_digits() {
+        let spread = Spread { median: 123_456.0, low: 0.012_345_6, high: 0.0 };
+        assert_eq!(spread.rounded(), Spread { median: 123_500.0, low: 0.012_35, high: 0.0 });
     }
 
     #[test]

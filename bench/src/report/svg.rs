@@ -11,13 +11,15 @@ use crate::report::value::{ratio, text};
 const WIDTH: f64 = 960.0;
 const MARGIN: f64 = 24.0;
 const GAP: f64 = 40.0;
-const HEAD: f64 = 84.0;
+const HEAD: f64 = 104.0;
 const PANEL_HEAD: f64 = 40.0;
 const LINE: f64 = 21.0;
 const AXIS: f64 = 26.0;
 /// Of a panel, for the names to the left and the values to the right.
-const NAMES: f64 = 108.0;
-const VALUES: f64 = 92.0;
+const NAMES: f64 = 120.0;
+const VALUES: f64 = 132.0;
+/// Of the values, for the ratios.
+const TIMES: f64 = 54.0;
 
 /// Panels, with what stands above them.
 const PANELS: [(&str, &str); 4] = [
@@ -27,37 +29,48 @@ const PANELS: [(&str, &str); 4] = [
     ("start/glibc", "With a workload linked to glibc"),
 ];
 
+/// No variables: not every renderer knows them.
 const STYLE: &str = "\
-svg { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --rule: #d1d9e0; --ours: #0969da; --others: #818b98; }
-@media (prefers-color-scheme: dark) {
-svg { --ink: #f0f6fc; --soft: #9198a1; --rule: #3d444d; --ours: #4493f8; --others: #9198a1; }
-}
-text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: var(--ink); }
+text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #1f2328; }
 .title { font-size: 19px; font-weight: 600; }
 .head { font-size: 14px; font-weight: 600; }
-.soft { fill: var(--soft); font-size: 12px; }
-.ours { fill: var(--ours); font-weight: 600; }
+.soft { fill: #59636e; font-size: 12px; }
+.ours { fill: #0969da; font-weight: 600; }
 .end { text-anchor: end; }
 .middle { text-anchor: middle; }
-.rule { stroke: var(--rule); stroke-width: 1; }
-.bar { stroke: var(--others); stroke-width: 9; opacity: 0.35; }
-.mark { fill: var(--others); }
-.bar.of-ours { stroke: var(--ours); }
-.mark.of-ours { fill: var(--ours); }
-.curve { fill: none; stroke: var(--others); stroke-width: 2; }
-.curve.of-ours { stroke: var(--ours); stroke-width: 2.5; }
+.rule { stroke: #d1d9e0; stroke-width: 1; }
+.bar { stroke: #818b98; stroke-width: 9; stroke-opacity: 0.4; }
+.mark { fill: #818b98; }
+.curve { fill: none; stroke: #818b98; stroke-width: 2; }
+.bar.of-ours, .curve.of-ours { stroke: #0969da; }
+.mark.of-ours { fill: #0969da; }
+@media (prefers-color-scheme: dark) {
+text { fill: #f0f6fc; }
+.soft { fill: #9198a1; }
+.ours { fill: #4493f8; }
+.rule { stroke: #3d444d; }
+.bar, .curve { stroke: #9198a1; }
+.mark { fill: #9198a1; }
+.bar.of-ours, .curve.of-ours { stroke: #4493f8; }
+.mark.of-ours { fill: #4493f8; }
+}
 ";
 
 /// The chart of these figures; panels of cases that are not among them are left out.
 pub fn draw(figures: &Figures) -> String {
     let column = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
     let starts: Vec<_> = PANELS.iter().filter_map(|(id, title)| Some((figures.case(id)?, *title))).collect();
+    // The same in all panels, so that they can be compared.
+    let all = starts.iter().flat_map(|(case, _)| times(case));
+    let range = all.fold((f64::INFINITY, 1.0), |range: (f64, f64), (_, value)| {
+        (range.0.min(value.low * 0.8), range.1.max(value.high * 1.2))
+    });
     let mut body = String::new();
     let mut top = HEAD;
     for pair in starts.chunks(2) {
         let mut height = 0.0;
         for ((case, title), left) in pair.iter().zip([MARGIN, MARGIN + column + GAP]) {
-            body += &panel(case, title, left, top, column);
+            body += &panel(case, title, range, left, top, column);
             height = f64::max(height, panel_height(case));
         }
         top += height + GAP;
@@ -70,24 +83,19 @@ pub fn draw(figures: &Figures) -> String {
     let machine = &figures.machine;
     let kind = if machine.is_virtual { "virtual machine" } else { "machine" };
     let about = format!(
-        "Medians of one run, everybody in turn; the bars hold the middle half. {kind}, {} processors, Linux {}, as {}. × is how many times launch’s.",
+        "A {kind}, {} processors, Linux {}, as {}.",
         machine.processors, machine.kernel, machine.caller
     );
-    let about = first_upper(&about, kind);
+    let how = "Medians of one run, everybody in turn; the bars hold the middle half. × is how many times what launch takes.";
     let height = top - GAP + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\">\n\
          <title>launch beside others</title>\n<style>\n{STYLE}</style>\n"
     );
     svg += &label(MARGIN, 38.0, "title", "What a start takes, beside others");
-    svg += &label(MARGIN, 60.0, "soft", &about);
+    svg += &label(MARGIN, 60.0, "soft", how);
+    svg += &label(MARGIN, 77.0, "soft", &about);
     svg + &body + "</svg>\n"
-}
-
-/// With the kind of machine as the beginning of its sentence.
-fn first_upper(text: &str, kind: &str) -> String {
-    let upper = kind[..1].to_uppercase() + &kind[1..];
-    text.replacen(kind, &format!("A {}", upper.to_lowercase()), 1)
 }
 
 fn panel_height(case: &Case) -> f64 {
@@ -116,25 +124,20 @@ impl Scale {
         self.from + (self.to - self.from) * part
     }
 
-    /// 1, 3, 10, 30 and so on, within it.
-    fn ticks(&self) -> Vec<f64> {
+    /// 1, 10, 100 and so on, within it; where there is room, 3, 30 and so on too.
+    fn ticks(&self, room: f64) -> Vec<f64> {
+        let has_room = (self.to - self.from).abs() / (self.high / self.low).log10() >= 2.0 * room;
         let first = self.low.log10().floor() as i32;
         let last = self.high.log10().ceil() as i32;
         let powers = (first..=last).map(|power| 10_f64.powi(power));
-        let ticks = powers.flat_map(|power| [power, 3.0 * power]);
+        let ticks = powers.flat_map(|power| [Some(power), has_room.then_some(3.0 * power)]).flatten();
         ticks.filter(|tick| (self.low..=self.high).contains(tick)).collect()
     }
 }
 
-fn panel(case: &Case, title: &str, left: f64, top: f64, width: f64) -> String {
+fn panel(case: &Case, title: &str, range: (f64, f64), left: f64, top: f64, width: f64) -> String {
     let rows = times(case);
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return String::new() };
-    let scale = Scale {
-        low: first.1.low.min(first.1.median) * 0.75,
-        high: last.1.high * 1.15,
-        from: left + NAMES,
-        to: left + width - VALUES,
-    };
+    let scale = Scale { low: range.0, high: range.1, from: left + NAMES, to: left + width - VALUES };
     let bottom = top + PANEL_HEAD + LINE * rows.len() as f64;
     let mut out = label(left, top + 14.0, "head", title);
     out += &axis(&scale, top + PANEL_HEAD - 8.0, bottom);
@@ -152,17 +155,18 @@ fn panel(case: &Case, title: &str, left: f64, top: f64, width: f64) -> String {
         );
         let x = scale.at(value.median);
         let _ = writeln!(out, "<circle class=\"mark{ours}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>");
-        let times = launch.filter(|_| row.name != "launch").map(|launch| ratio(value.median / launch));
-        let times = times.map(|times| format!("  ×{times}")).unwrap_or_default();
-        let words = format!("{}{times}", text(value.median, Unit::Time));
-        out += &label(left + width, y + 4.5, if is_ours { "ours end" } else { "end" }, &words);
+        let class = if is_ours { "ours end" } else { "end" };
+        out += &label(left + width - TIMES, y + 4.5, class, &text(value.median, Unit::Time));
+        if let Some(launch) = launch.filter(|_| row.name != "launch") {
+            out += &label(left + width, y + 4.5, class, &format!("×{}", ratio(value.median / launch)));
+        }
     }
     out
 }
 
 fn axis(scale: &Scale, top: f64, bottom: f64) -> String {
     let mut out = String::new();
-    for tick in scale.ticks() {
+    for tick in scale.ticks(48.0) {
         let x = scale.at(tick);
         let _ = writeln!(
             out,
@@ -205,7 +209,7 @@ fn curves(cases: &[&Case], left: f64, top: f64, width: f64) -> String {
     let (above, below) = (top + PANEL_HEAD, top + CURVES - AXIS);
     let up = Scale { low: low * 0.8, high: high * 1.2, from: below, to: above };
     let mut out = label(left, top + 14.0, "head", "Start to end with so many directories bound");
-    for tick in up.ticks() {
+    for tick in up.ticks(18.0) {
         let y = up.at(tick);
         let (from, to) = (across.from, across.to);
         let _ = writeln!(
@@ -281,7 +285,8 @@ mod tests {
     fn each_who_was_measured_has_a_mark_and_says_how_many_times_as_long_it_takes() {
         let svg = draw(&figures());
         assert_eq!(svg.matches("<circle").count(), 2 + 2);
-        for text in ["600 µs", "1.80 ms  ×3.00", "A virtual machine, 2 processors, Linux 6.1.0, as root."] {
+        for text in ["600 µs", "1.80 ms", "×3.00", "A virtual machine, 2 processors, Linux 6.1.0, as root."]
+        {
             assert!(svg.contains(text), "{text}");
         }
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
@@ -291,7 +296,8 @@ mod tests {
     fn a_scale_has_its_ends_where_they_are_meant_to_be() {
         let scale = Scale { low: 10.0, high: 1000.0, from: 100.0, to: 300.0 };
         assert_eq!([10.0, 100.0, 1000.0].map(|value| scale.at(value)), [100.0, 200.0, 300.0]);
-        assert_eq!(scale.ticks(), [10.0, 30.0, 100.0, 300.0, 1000.0]);
+        assert_eq!(scale.ticks(50.0), [10.0, 30.0, 100.0, 300.0, 1000.0]);
+        assert_eq!(scale.ticks(51.0), [10.0, 100.0, 1000.0]);
         assert_eq!([1e3, 3e5, 1e6, 1e9].map(tick_text), ["1 µs", "300 µs", "1 ms", "1 s"]);
     }
 }
