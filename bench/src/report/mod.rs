@@ -1,0 +1,7 @@
+//! Figures in the forms in which they are read.
+
+#![forbid(unsafe_code)]
+
+pub mod svg;
+pub mod table;
+pub mod value;
