@@ -1,6 +1,6 @@
 //! Runs a command in Linux namespaces of its own, under a real PID 1.
 //!
-//! [`Command`] is the way in. The program `launch` is a thin user of this library; docs/architecture.md tells the
+//! [`Command`] is the way in, and [`Pool`] one for those who start many and cannot wait. The program `launch` is a thin user of this library; docs/architecture.md tells the
 //! whole story.
 
 #![deny(unsafe_code)]
@@ -17,6 +17,7 @@ mod idmap;
 mod kept;
 pub mod named;
 pub mod plan;
+mod pool;
 pub mod privileges;
 pub mod relay;
 pub mod sandbox;
@@ -43,4 +44,5 @@ pub use plan::{
     Capabilities, HealthCheck, IdMap, Identity, Network, Proc, Ready, RootDirectory, Seccomp, Share, Tmp,
     Volatile,
 };
+pub use pool::{Pool, PoolCommand};
 pub use sandbox::Started;

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod accounts;
+mod ahead;
 mod descendants;
 pub mod error;
 mod event_loop;
@@ -163,6 +164,9 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
+    if plan.ahead && !ahead::wait_for_task(channel, &signals, &mut plan)? {
+        return Ok(End::Abandoned);
+    }
     let target = match plan.workload.group {
         Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,

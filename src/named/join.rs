@@ -122,6 +122,7 @@ impl JoinContext {
                 policy: Policy::default(),
                 probes: Probes::default(),
                 report_namespaces: false,
+                ahead: false,
             },
         })
     }
