@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod quick;
 pub mod sandboxes;
 pub mod written;
 
@@ -35,7 +36,7 @@ use crate::spec::{self, size};
 /// The command gets new user, mount, UTS, IPC, PID and cgroup namespaces, a fresh /proc and a fresh /tmp; all else
 /// is the caller's own file system and network. PID 1 forwards signals to it, reaps its orphans, ends whatever it
 /// leaves over, and returns its exit status. When launch dies, everything inside dies with it.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, PartialEq, Eq, Parser)]
 #[command(
     name = "launch",
     version,
@@ -211,7 +212,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", value_parser = step(|text| spec::path(text).map(Step::RemountReadOnly)), help_heading = "Mounts")]
     remount_ro: Vec<Step>,
 
-    /// All of these, in their order.
+    /// All of these, in their order; by itself each is empty.
     #[arg(skip)]
     mounts: Vec<Step>,
 
@@ -473,33 +474,31 @@ fn mount(text: &OsStr, what: FileSystem) -> Result<Step, String> {
     spec::path(text).map(|at| Step::Mount { what, at })
 }
 
-fn mounts(matches: &ArgMatches) -> Vec<Step> {
-    in_order(matches, &ORDERED).into_iter().map(|(_, step)| step).collect()
-}
-
 /// A file's are before those of the command line, which thus can take what a file adds.
-fn capabilities(matches: &ArgMatches) -> Capabilities {
+fn capabilities(matches: &mut ArgMatches) -> Capabilities {
     let mut sets = Capabilities::default();
-    for (option, bits) in in_order::<u64>(matches, &["cap_add", "cap_drop"]) {
-        let is_added = option == "cap_add";
-        sets.add = if is_added { sets.add | bits } else { sets.add & !bits };
-        sets.drop = if is_added { sets.drop & !bits } else { sets.drop | bits };
+    for (option, bits) in take_in_order(matches, &["cap_add", "cap_drop"]) {
+        change(&mut sets, bits, option == "cap_add");
     }
     sets
 }
 
-/// The values of these options in the order in which they stand, each with its option.
-fn in_order<T: Clone + Send + Sync + 'static>(
-    matches: &ArgMatches,
+fn change(sets: &mut Capabilities, bits: u64, is_added: bool) {
+    sets.add = if is_added { sets.add | bits } else { sets.add & !bits };
+    sets.drop = if is_added { sets.drop & !bits } else { sets.drop | bits };
+}
+
+/// Takes the values of these options, in the order in which they stand, each with its option.
+fn take_in_order<T: Clone + Send + Sync + 'static>(
+    matches: &mut ArgMatches,
     options: &[&'static str],
 ) -> Vec<(&'static str, T)> {
-    let of = |id: &&'static str| {
-        let indices = matches.indices_of(id).into_iter().flatten();
-        let values = matches.get_many::<T>(id).into_iter().flatten();
-        let id = *id;
-        indices.zip(values).map(move |(index, value)| (index, (id, value.clone())))
-    };
-    let mut all: Vec<_> = options.iter().flat_map(of).collect();
+    let mut all = Vec::new();
+    for id in options {
+        let indices: Vec<_> = matches.indices_of(id).into_iter().flatten().collect();
+        let values = matches.remove_many::<T>(id).into_iter().flatten();
+        all.extend(indices.into_iter().zip(values).map(|(index, value)| (index, (*id, value))));
+    }
     all.sort_by_key(|(index, _)| *index);
     all.into_iter().map(|(_, value)| value).collect()
 }
@@ -533,14 +532,7 @@ pub enum Form {
 /// [`Error::Option`]
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    let matches = Cli::command().try_get_matches_from(&arguments);
-    match matches.and_then(|matches| {
-        Ok(Cli {
-            mounts: mounts(&matches),
-            capabilities: capabilities(&matches),
-            ..Cli::from_arg_matches(&matches)?
-        })
-    }) {
+    match by_definition(&mut Cli::command(), &arguments) {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(Cli { other: Some(Other::Sandboxes(sandboxes)), .. }) => Ok(Request::Sandboxes(sandboxes)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
@@ -554,6 +546,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
             }),
         },
     }
+}
+
+fn by_definition(definition: &mut clap::Command, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut matches = definition.try_get_matches_from_mut(arguments)?;
+    let mounts = take_in_order(&mut matches, &ORDERED).into_iter().map(|(_, step)| step).collect();
+    let capabilities = capabilities(&mut matches);
+    Ok(Cli { mounts, capabilities, ..Cli::from_arg_matches_mut(&mut matches)? })
 }
 
 /// The one of launch's own commands that a command line begins with.

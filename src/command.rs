@@ -438,7 +438,7 @@ impl Command {
             // A copy, so that a command can be spawned again.
             *taken = given.as_ref().map(copy_above_stdio).transpose()?;
         }
-        Sandbox::start(plan, Resources { init: self.open_init_file()?, stdio, lock })
+        Sandbox::start(plan, Resources { init: self.open_init_file(plan)?, stdio, lock })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.
@@ -488,7 +488,7 @@ impl Command {
         })
     }
 
-    pub(crate) fn open_init_file(&self) -> Result<Executable, Error> {
+    pub(crate) fn open_init_file(&self, plan: &Plan) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -498,7 +498,10 @@ impl Command {
         };
         let failed = |errno| Error::InitFile(path.clone().into(), errno);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
-        sys::open_path(&name).and_then(above_stdio).and_then(Executable::new).map_err(failed)
+        sys::open_path(&name)
+            .and_then(above_stdio)
+            .and_then(|file| Executable::for_sandbox(file, plan.hides_only().as_deref()))
+            .map_err(failed)
     }
 }
 
@@ -604,10 +607,16 @@ static CAN_BE_INIT: AtomicBool = AtomicBool::new(false);
 /// PID 1, which is the same file executed again, it runs the init and does not return. Everywhere else it only
 /// notes that it was called.
 pub fn become_init_if_asked() {
-    if launch_init::called_as_init() {
-        let code = launch_init::run();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if launch_init::called_as_init(&arguments) {
+        let code = launch_init::run(arguments);
         std::process::exit(code.into());
     }
+    is_its_own_init();
+}
+
+/// Notes that this program is init when it is executed again as such: it looks at its arguments itself.
+pub fn is_its_own_init() {
     CAN_BE_INIT.store(true, Ordering::Relaxed);
 }
 

@@ -116,8 +116,14 @@ impl Arguments {
     /// # Errors
     /// [`Error::ConfigFile`], [`Error::Config`]; [`Error::Option`] for a flag with another value, and for one both
     /// given and undone
-    pub fn read(words: Vec<OsString>, homes: &Homes) -> Result<Self, Error> {
-        let definition = &built(cli::definition());
+    ///
+    /// `homes` is asked only where there is something to read.
+    pub fn read(words: Vec<OsString>, homes: impl FnOnce() -> Homes) -> Result<Self, Error> {
+        // The definition takes longer than most commands.
+        if !may_say_more(&words) {
+            return Ok(Self { tokens: words, from_files: Vec::new() });
+        }
+        let (definition, homes) = (&built(cli::definition()), homes());
         let line = CommandLine::read(definition, words)?;
         let config =
             line.files.config.as_deref().map(|path| {
@@ -232,6 +238,15 @@ impl CommandLine {
         }
         Ok(Self { words, files, given, undone })
     }
+}
+
+/// Whether a command line may name a file, or give a flag a value: no other is anything but itself.
+fn may_say_more(words: &[OsString]) -> bool {
+    let is_more = |word: &OsString| {
+        let word = word.as_bytes();
+        word.starts_with(b"--") && word.contains(&b'=') || word == b"--config" || word == b"--profile"
+    };
+    words.iter().skip(1).take_while(|word| *word != "--").any(is_more)
 }
 
 /// Takes the values of flags off: which are undone.
@@ -962,8 +977,28 @@ mod tests {
             ["launch --foo", "launch --config", "launch --config a --config b", "launch --config a --help"]
         {
             assert_eq!(tokens(line, "", &[]), line);
-            let read = Arguments::read(words(line), &homes()).expect(line);
+            let read = Arguments::read(words(line), homes).expect(line);
             assert_eq!(read.tokens(), words(line));
+        }
+    }
+
+    #[test]
+    fn what_can_say_no_more_is_taken_as_it_is() {
+        for (line, expected) in [
+            ("launch", false),
+            ("--config", false),
+            ("launch -- --config a --keep-tmp=false", false),
+            ("launch --env A=B --profiles -vt --keep-tmp true config -- x", false),
+            ("launch ps --json", false),
+            ("launch --config a -- x", true),
+            ("launch --uid 1 --profile", true),
+            ("launch --config=a", true),
+            ("launch --keep-tmp=false", true),
+        ] {
+            assert_eq!(may_say_more(&words(line)), expected, "{line}");
+            if !expected {
+                assert_eq!(tokens(line, "", &[]), line);
+            }
         }
     }
 

@@ -3,14 +3,16 @@
 //! A root inside is the caller outside, and the caller may own this very file: a workload that had it executed (a script
 //! that begins with `#!/proc/self/exe`) could open it through /proc/PID/exe, and what it wrote there would run outside
 //! the next time (CVE-2019-5736). So init is executed from a mount of the file alone that is read-only, and no
-//! descriptor that comes from it can be written to.
+//! descriptor that comes from it can be written to. Where those inside can reach the file by its path just as well, which
+//! they can unless the sandbox hides something, that would keep them from nothing.
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use launch_init::sys::{MOUNT_ATTR_RDONLY, clone_tree, mount_setattr};
 use nix::errno::Errno;
@@ -32,6 +34,20 @@ pub struct Executable {
 }
 
 impl Executable {
+    /// The file, with what protects it where those inside could not write to it by its path either. They can reach any file
+    /// but those below the directories `hidden`; none: there may be others that they cannot reach.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_sandbox(file: OwnedFd, hidden: Option<&[&OsStr]>) -> Result<Self, Errno> {
+        let Some(hidden) = hidden else { return Self::new(file) };
+        let path = path_of(file.as_fd())?;
+        if hidden.iter().any(|directory| Path::new(&path).starts_with(directory)) {
+            return Self::new(file);
+        }
+        Ok(Self { file, path: None })
+    }
+
     /// `file` may be one of O_PATH.
     ///
     /// # Errors
@@ -48,7 +64,7 @@ impl Executable {
         if status.st_nlink == 0 {
             return Ok(Self { file, path: None });
         }
-        let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
+        let path = path_of(file.as_fd())?;
         match stat(path.as_os_str()) {
             Ok(there) if is_same(&there, &status) => {
                 let path = CString::new(OsStr::as_bytes(&path)).map_err(|_| Errno::EINVAL)?;
@@ -76,20 +92,28 @@ impl Executable {
         fstat(&self.file).is_ok_and(|status| status.st_mode & EXECUTABLE == EXECUTABLE)
     }
 
-    /// What the child opens, besides what [`Self::protected`] does.
+    /// The file itself.
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// In the child: the file through a read-only mount, if it isn't that already. Allocates nothing.
-    ///
-    /// # Errors
-    /// ESTALE: another file has taken its place.
-    pub(crate) fn protected(&self) -> Result<Option<OwnedFd>, Errno> {
-        let Some(path) = &self.path else { return Ok(None) };
-        let mount = read_only(clone_tree(None, path))?;
-        if is_same(&fstat(&mount)?, &fstat(&self.file)?) { Ok(Some(mount)) } else { Err(Errno::ESTALE) }
+    /// What [`protected`] takes, if the child has to do that.
+    pub(crate) fn path(&self) -> Option<&CStr> {
+        self.path.as_deref()
     }
+}
+
+/// In the child: the file, which `path` leads to, through a read-only mount. Allocates nothing.
+///
+/// # Errors
+/// ESTALE: another file has taken its place.
+pub(crate) fn protected(path: &CStr, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mount = read_only(clone_tree(None, path))?;
+    if is_same(&fstat(&mount)?, &fstat(file)?) { Ok(mount) } else { Err(Errno::ESTALE) }
+}
+
+fn path_of(file: BorrowedFd<'_>) -> Result<OsString, Errno> {
+    readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())
 }
 
 fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {

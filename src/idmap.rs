@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,7 +15,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, access};
 
@@ -116,12 +118,20 @@ pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps, helpers: &Helpers, mask: u64)
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
 /// another's there. See pidfd_open(2), "Pid" in /proc/self/fdinfo.
 fn number_in_proc(pidfd: BorrowedFd<'_>) -> Result<u32, Error> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
-    let number = info
-        .ok()
-        .and_then(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()));
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    // The kernel gives so few lines at once.
+    let mut text = [0; 1024];
+    let length = open(&path, OFlag::O_RDONLY).and_then(|file| nix::unistd::read(&file, &mut text));
+    let info = length.ok().and_then(|length| str::from_utf8(&text[..length]).ok());
+    let number =
+        info.and_then(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()));
     // 0 is a process that this /proc does not show, -1 (which is no u32) one that has been reaped.
     number.filter(|number| *number != 0).ok_or(Error::ForeignProc)
+}
+
+/// By openat(2): musl's open(2) sets close-on-exec by a second call.
+fn open(path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn lines(maps: &[IdMap]) -> String {
@@ -131,13 +141,13 @@ fn lines(maps: &[IdMap]) -> String {
 fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
     let path = format!("/proc/{pid}/{name}");
     log::debug!("id map: {path}: {}", content.trim_end().replace('\n', ", "));
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(content.as_bytes()));
-    written.map_err(|error| {
-        Error::IdMap(path.into(), Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-    })
+    let written = open(&path, OFlag::O_WRONLY).and_then(|file| nix::unistd::write(&file, content.as_bytes()));
+    match written {
+        Ok(length) if length == content.len() => Ok(()),
+        // The kernel takes a map as a whole.
+        Ok(_) => Err(Error::IdMap(path.into(), Errno::EIO)),
+        Err(errno) => Err(Error::IdMap(path.into(), errno)),
+    }
 }
 
 /// Has a helper write a map; or why it did not, in words.

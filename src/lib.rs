@@ -15,6 +15,7 @@ pub mod explain;
 pub mod hints;
 mod idmap;
 mod kept;
+pub mod log_lines;
 pub mod named;
 pub mod plan;
 mod pool;
@@ -33,7 +34,7 @@ mod tree;
 pub mod volatile;
 pub mod watch;
 
-pub use command::{Child, Command, become_init_if_asked, check_open};
+pub use command::{Child, Command, become_init_if_asked, check_open, is_its_own_init};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
 pub use launch_init::handoff::{

@@ -1,15 +1,15 @@
 //! `launch [OPTIONS] -- CMD [ARG...]`: from the command line to the exit code.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
-use launch::cli::{self, Cli, Form, Request};
+use launch::cli::{self, Cli, Form, Request, quick};
 use launch::config::{Arguments, Homes};
 use launch::diff::{self, Diff};
 use launch::hints::{self, Facts};
@@ -19,30 +19,42 @@ use launch::named::detach::{self, Detached, Waiting};
 use launch::named::name::Name;
 use launch::status::StatusLines;
 use launch::stdout::print;
-use launch::{Command, Error, SignalState, explain, watch};
+use launch::{Command, Error, SignalState, explain, log_lines, watch};
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
-use log::LevelFilter;
 
-fn main() -> ExitCode {
+/// musl's own maps a page for each size of what is allocated, and gives it back as soon as it is free.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+#[cfg(not(test))]
+launch_init::entry!(start);
+
+/// Takes the arguments, the program's name first; returns the exit code.
+#[cfg_attr(test, allow(dead_code))]
+fn start(words: Vec<OsString>) -> u8 {
     // In the cloned child this program is PID 1.
-    launch::become_init_if_asked();
-    let code = match launch() {
+    if launch_init::called_as_init(&words) {
+        return launch_init::run(words);
+    }
+    launch::is_its_own_init();
+    match launch(words) {
         Ok(code) => code,
         Err(error) => {
             report(&error);
             error.exit_code()
         }
-    };
-    ExitCode::from(code)
+    }
 }
 
-fn launch() -> Result<u8, Error> {
+fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     let signals = take_over_signals()?;
-    let words: Vec<_> = std::env::args_os().collect();
-    let arguments = Arguments::read(words.clone(), &Homes::of_caller())
-        .inspect_err(|error| tell_status(&words, error))?;
+    if let Some(cli) = quick::read(&words) {
+        return run(&cli, &Arguments::default(), signals);
+    }
+    let arguments =
+        Arguments::read(words.clone(), Homes::of_caller).inspect_err(|error| tell_status(&words, error))?;
     let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
     match request.inspect_err(|error| tell_status(arguments.tokens(), error))? {
         Request::Run(cli) => match cli.explained() {
@@ -51,7 +63,7 @@ fn launch() -> Result<u8, Error> {
         },
         Request::Diff(directory) => list_changes(&directory),
         Request::Sandboxes(sandboxes) => {
-            start_log(0);
+            log_lines::start(0);
             // They end like any other program.
             signals::set_mask(signals.mask).map_err(Error::Signals)?;
             Ok(commands::run(&sandboxes, &mut report))
@@ -72,7 +84,7 @@ fn tell_status(arguments: &[OsString], error: &Error) {
 }
 
 fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Error> {
-    start_log(cli.verbosity());
+    log_lines::start(cli.verbosity());
     let mut settings = cli.settings().map_err(|error| arguments.blame(error))?;
     let is_nameless = settings.name.is_none();
     // In this order: what is opened here could have the number of one that the caller did not open.
@@ -129,7 +141,7 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
 }
 
 fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
-    start_log(cli.verbosity());
+    log_lines::start(cli.verbosity());
     cli.settings()?;
     let plan = command(cli, signals).0.plan()?;
     print(&match form {
@@ -166,25 +178,6 @@ fn let_go(handed_on: &[i32], relays: bool) {
     if let Err(errno) = launch_init::sys::open_null().and_then(let_go) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
-}
-
-/// Warnings always; steps with -v or LAUNCH_LOG.
-fn start_log(verbosity: u8) {
-    let level = [LevelFilter::Warn, LevelFilter::Debug, LevelFilter::Trace][usize::from(verbosity.min(2))];
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(level);
-    if let Ok(filters) = std::env::var(launch::plan::LOG_VARIABLE) {
-        builder.parse_filters(&filters);
-    }
-    builder.format(|f, record| {
-        let kind = match record.level() {
-            log::Level::Error => "",
-            log::Level::Warn => "warning: ",
-            log::Level::Info | log::Level::Debug | log::Level::Trace => "log: ",
-        };
-        writeln!(f, "launch: {kind}{}", launch::printable(&record.args().to_string()))
-    });
-    builder.init();
 }
 
 /// One line, and a hint below where the cause is known. A closed stderr is no reason to panic.

@@ -310,9 +310,10 @@ pub enum Seccomp {
 }
 
 /// The network that the workload sees; see network_namespaces(7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Network {
     /// The caller's
+    #[default]
     Host,
     /// A new one that has only a loopback interface, up
     None,
@@ -416,6 +417,32 @@ pub struct Plan {
     pub init_ids: InitIds,
     /// What init is told.
     pub init: handoff::Plan,
+}
+
+impl Plan {
+    /// Whether those inside can reach all files outside by their paths, with the same rights as the caller, but those below
+    /// these directories.
+    pub fn hides_only(&self) -> Option<Vec<&OsStr>> {
+        let mut hidden = Vec::new();
+        for step in &self.init.steps {
+            match step {
+                Step::HostName(_)
+                | Step::DomainName(_)
+                | Step::LoopbackUp
+                | Step::TimeNamespace
+                | Step::PrivateMounts
+                | Step::NoUserNamespaces
+                | Step::ChangeDirectory(_)
+                | Step::KeepDirectory(_)
+                | Step::FindDirectory(_) => {}
+                Step::Mount { what: FileSystem::Proc { .. } | FileSystem::Tmpfs { .. }, at } => {
+                    hidden.push(at.as_os_str());
+                }
+                _ => return None,
+            }
+        }
+        Some(hidden)
+    }
 }
 
 /// What a directory of `--keep` has to hold.
@@ -1538,7 +1565,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_cleared_then_unset_then_set() {
-        let variables = |options: &Options| environment(options, &caller());
+        let variables = |options: &Options| environment(&Variables::of(options), &caller().environment);
         assert_eq!(variables(&options()), ["PATH=/bin", "A=1"]);
         let set = vec![("A".into(), "2".into()), ("B".into(), "".into()), ("A".into(), "3".into())];
         let options = Options { unset: vec!["PATH".into(), "B".into()], set, ..options() };

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -27,7 +27,7 @@ use crate::executable::Executable;
 use crate::idmap::{self, Helpers};
 use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
-use crate::sys;
+use crate::sys::{self, ChildsMemory, Cloned};
 
 /// What a launch needs besides its plan.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Started {
 pub struct Sandbox {
     pid: Pid,
     pidfd: OwnedFd,
+    /// Shared with init until it is executed.
+    memory: Option<ChildsMemory>,
     reports: Reports,
     /// The plan, until it is handed over.
     plan: Vec<u8>,
@@ -103,13 +105,14 @@ impl Sandbox {
         let mask = signals::block_all().map_err(Error::Signals)?;
         let cloned = clone(plan, &resources, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;
-        let (pid, pidfd) = cloned?;
+        let Cloned { pid, pidfd, memory } = cloned?;
         // End of file is only seen when no end of theirs is left open here.
         drop(theirs);
         log::debug!("clone: init is pid {pid}, with new {} namespaces", names_of(plan.namespaces));
         let mut sandbox = Self {
             pid,
             pidfd,
+            memory: Some(memory),
             reports: Reports::through(ours),
             plan: encoded,
             reported: None,
@@ -137,6 +140,7 @@ impl Sandbox {
         Self {
             pid,
             pidfd,
+            memory: None,
             reports: Reports::through(channel),
             plan,
             reported: None,
@@ -307,7 +311,7 @@ impl Sandbox {
             Err(Errno::ECHILD) => None,
             Err(errno) => return Err(Error::Wait(errno)),
         };
-        self.reaped = true;
+        self.has_ended();
         match (self.failure.take(), self.reported) {
             (Some(failure), _) => Err(Error::Inside(Box::new(failure))),
             (None, Some(outcome)) => Ok(outcome),
@@ -316,6 +320,14 @@ impl Sandbox {
             }
             (None, None) if !self.started => Err(Error::InitDied(status)),
             (None, None) => Ok(end_of_a_killed_init(status)),
+        }
+    }
+
+    /// Nobody is there any more.
+    fn has_ended(&mut self) {
+        self.reaped = true;
+        if let Some(memory) = self.memory.take() {
+            memory.free();
         }
     }
 
@@ -339,6 +351,7 @@ impl Drop for Sandbox {
             let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
             // ECHILD: somebody else reaps here.
             let _ = sys::wait_for(self.pidfd());
+            self.has_ended();
         }
     }
 }
@@ -386,13 +399,9 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > libc::STDERR_FILENO { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
-fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, OwnedFd), Error> {
+fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<Cloned, Error> {
     let number = channel.as_raw_fd().to_string();
-    let [name, option, number] =
-        [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
-    let arguments = CStringArray::new(vec![name, option, number]);
-    // Init needs no environment; the workload's is in the plan.
-    let environment = CStringArray::new(Vec::new());
+    let arguments = [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
     let Resources { init: file, stdio, lock } = resources;
     let mut keep = plan.init.descriptors();
     // Init never uses it, and the workload does not get it: it is locked as long as anybody has it open.
@@ -402,20 +411,21 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<(Pid, 
     open.extend(stdio.iter().flatten());
     open.extend(&keep);
     open.sort_unstable();
-    let (mut failure, mut ids_failure) = (failure_frame("init", NAME)?, failure_frame("init", "ids")?);
     let image = sys::InitImage {
-        file,
-        arguments: &arguments,
-        environment: &environment,
+        file: file.file().as_raw_fd(),
+        protected_by: file.path().map(CStr::to_owned),
+        arguments: CStringArray::new(arguments.into()),
+        // Init needs no environment; the workload's is in the plan.
+        environment: CStringArray::new(Vec::new()),
         stdio,
         channel: channel.as_raw_fd(),
-        open: &open,
+        open,
         leaves_group: plan.init.workload.group != handoff::Group::Callers,
-        keep: &keep,
-        ambient: &plan.init_capabilities,
+        keep,
+        ambient: plan.init_capabilities.clone(),
         ids: plan.init_ids,
-        failure: &mut failure,
-        ids_failure: &mut ids_failure,
+        failure: failure_frame("init", NAME)?,
+        ids_failure: failure_frame("init", "ids")?,
     };
     sys::clone_init(plan.namespaces, image).map_err(|errno| Error::Clone(names_of(plan.namespaces), errno))
 }

@@ -1,6 +1,7 @@
 //! The system calls that nix has no safe form of; the only `unsafe` in this crate. launch-init has the rest.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,7 +13,7 @@ use launch_init::sys::{
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::executable::Executable;
+use crate::executable;
 use crate::plan::InitIds;
 
 /// Whether descriptor `fd` is open.
@@ -21,97 +22,166 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// What the cloned child does between clone and exec. All of it is made beforehand: the child may not allocate,
-/// since another thread of the parent may have held the allocator's lock at the clone.
+/// What the cloned child does between clone and exec. All of it is made beforehand, and the child's own from the clone on:
+/// it allocates nothing, since another thread of the parent may hold the allocator's lock.
 #[derive(Debug)]
-pub struct InitImage<'a> {
+pub struct InitImage {
     /// The file to execute.
-    pub file: &'a Executable,
+    pub file: RawFd,
+    /// Where it finds the file again to protect it, if it has to; see [`executable::protected`].
+    pub protected_by: Option<CString>,
     /// Its arguments.
-    pub arguments: &'a CStringArray,
+    pub arguments: CStringArray,
     /// Its environment.
-    pub environment: &'a CStringArray,
+    pub environment: CStringArray,
     /// What becomes its stdin, stdout and stderr; none keeps the caller's. Each is above 2.
     pub stdio: [Option<RawFd>; 3],
     /// The channel, whose number its arguments name.
     pub channel: RawFd,
     /// The numbers above 2 that stay open until the exec, in ascending order: file, channel, stdio and those to keep.
-    pub open: &'a [RawFd],
+    pub open: Vec<RawFd>,
     /// Whether it leaves the caller's process group, so that what is sent to that reaches init once: from the launcher.
     pub leaves_group: bool,
     /// The descriptors above 2 that the workload gets.
-    pub keep: &'a [RawFd],
+    pub keep: Vec<RawFd>,
     /// The capabilities that survive the exec; empty keeps what the exec gives.
-    pub ambient: &'a [u32],
+    pub ambient: Vec<u32>,
     /// The ids inside that it takes when the maps are written.
     pub ids: InitIds,
     /// A frame for the channel that says that this failed, but for its last four bytes, the errno.
-    pub failure: &'a mut [u8],
+    pub failure: Vec<u8>,
     /// The same for the ids.
-    pub ids_failure: &'a mut [u8],
+    pub ids_failure: Vec<u8>,
 }
 
-/// Clones a child into new namespaces (`flags` as for clone3(2)), which becomes `image`; returns its pid and pidfd.
+/// A child that shares this process's memory until it is executed: no page table is copied for it, whatever the size of
+/// this process.
+#[derive(Debug)]
+pub struct Cloned {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// What it works with.
+    pub memory: ChildsMemory,
+}
+
+/// The child's stack and image. Dropped, they stay: the child may still need them.
+#[derive(Debug)]
+pub struct ChildsMemory {
+    image: ManuallyDrop<Box<InitImage>>,
+    stack: ManuallyDrop<Vec<MaybeUninit<u8>>>,
+}
+
+impl ChildsMemory {
+    /// Frees them, of a child that has ended. The caller has seen that: it has reaped it, or somebody else has.
+    pub fn free(mut self) {
+        // SAFETY: `self` is consumed, so that nobody uses them again here; and the child has ended.
+        unsafe {
+            ManuallyDrop::drop(&mut self.image);
+            ManuallyDrop::drop(&mut self.stack);
+        }
+    }
+}
+
+/// Enough for what the child calls, also in a build that is not optimised. What of it is never touched takes no memory.
+const CHILDS_STACK: usize = 32 * 1024;
+/// As every ABI wants it at most.
+const STACK_ALIGNMENT: usize = 16;
+
+/// Clones a child into new namespaces (`flags` as for clone(2)), which becomes `image`.
+///
+/// It does not wait until the child is executed, as vfork(2) would: the child waits itself, for its maps.
 ///
 /// Every signal must be blocked: the child inherits the mask and hands it to init, which loses none so.
 ///
 /// # Errors
-/// As clone3(2).
-pub fn clone_init(flags: u64, image: InitImage<'_>) -> Result<(Pid, OwnedFd), Errno> {
+/// As clone(2).
+pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
+    let flags = c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    let flags = flags | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let image = Box::into_raw(Box::new(image));
     let mut pidfd: RawFd = -1;
-    // SAFETY: clone_args consists of integers, for which zero is a value.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = flags | libc::CLONE_PIDFD as u64;
-    arguments.pidfd = (&raw mut pidfd) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: without CLONE_VM the child goes on here on its own copy of this stack; the arguments live on it.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
-    match Errno::result(pid)? {
-        0 => become_init(image),
-        // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
-        pid => Ok((Pid::from_raw(pid as i32), unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    // SAFETY: the stack grows down from its aligned end, and it and the image live until `ChildsMemory` is freed, which is
+    // after the child's end; from here on only the child uses them. It shares all other memory, too, of which it changes
+    // nothing: it calls what is async-signal-safe and allocates nothing. Where a call of its fails, it changes the errno of
+    // this thread, but then the launch fails. No signal handler runs in it, since every signal is blocked.
+    let pid = unsafe {
+        let top = top.sub(top.addr() % STACK_ALIGNMENT);
+        libc::clone(start_child, top.cast(), flags, image.cast(), &raw mut pidfd)
+    };
+    // SAFETY: made by into_raw above.
+    let image = ManuallyDrop::new(unsafe { Box::from_raw(image) });
+    let memory = ChildsMemory { image, stack: ManuallyDrop::new(stack) };
+    match Errno::result(pid) {
+        Ok(pid) => {
+            // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned { pid: Pid::from_raw(pid), pidfd, memory })
+        }
+        Err(errno) => {
+            // There is no child.
+            memory.free();
+            Err(errno)
+        }
     }
 }
 
+extern "C" fn start_child(image: *mut c_void) -> c_int {
+    // SAFETY: `clone_init` hands over an image that only the child uses from then on.
+    become_init(unsafe { &mut *image.cast::<InitImage>() })
+}
+
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
-fn become_init(mut image: InitImage<'_>) -> ! {
+fn become_init(image: &mut InitImage) -> ! {
     let prepared = leave_group(image.leaves_group)
-        .and_then(|()| prepare_descriptors(&image))
-        .and_then(|()| keep_capabilities(image.ambient))
-        .and_then(|()| image.file.protected())
-        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected))
-        .and_then(|protected| {
-            let failure = &mut image.ids_failure;
-            take_ids(image.ids).inspect_err(|_| image.failure = std::mem::take(failure)).map(|()| protected)
-        });
-    let errno = match prepared {
-        Ok(protected) => {
-            let file = protected.as_ref().map_or(image.file.file(), AsFd::as_fd);
-            // By its number, since musl has no function of this name. SAFETY: an open descriptor, an empty path and two
-            // null-terminated arrays of C strings that the caller keeps alive.
-            unsafe {
-                libc::syscall(
-                    libc::SYS_execveat,
-                    file.as_raw_fd(),
-                    c"".as_ptr(),
-                    image.arguments.as_ptr(),
-                    image.environment.as_ptr(),
-                    libc::AT_EMPTY_PATH,
-                );
-            }
-            Errno::last()
-        }
-        Err(errno) => errno,
+        .and_then(|()| prepare_descriptors(image))
+        .and_then(|()| keep_capabilities(&image.ambient))
+        .and_then(|()| protected(image))
+        .and_then(|protected| wait_for_plan(image.channel).map(|()| protected));
+    let failed = match prepared {
+        Ok(protected) => match take_ids(image.ids) {
+            Ok(()) => (execute(image, protected.as_ref().map(AsFd::as_fd)), &mut image.failure),
+            Err(errno) => (errno, &mut image.ids_failure),
+        },
+        Err(errno) => (errno, &mut image.failure),
     };
-    if let Some(end) = image.failure.last_chunk_mut() {
+    let (errno, frame) = failed;
+    if let Some(end) = frame.last_chunk_mut() {
         *end = (errno as i32).to_ne_bytes();
     }
-    // SAFETY: sends bytes of a live slice; _exit ends this copy of the process without running what the parent
-    // has registered for its own end.
+    // SAFETY: sends bytes of a live slice; _exit ends this process without running what the parent has registered for
+    // its own end.
     unsafe {
-        libc::send(image.channel, image.failure.as_ptr().cast(), image.failure.len(), libc::MSG_NOSIGNAL);
+        libc::send(image.channel, frame.as_ptr().cast(), frame.len(), libc::MSG_NOSIGNAL);
         libc::_exit(launch_init::exit::FAILED.into())
     }
+}
+
+fn protected(image: &InitImage) -> Result<Option<OwnedFd>, Errno> {
+    let Some(path) = &image.protected_by else { return Ok(None) };
+    // SAFETY: the child's own copy of the descriptor is open until its exec.
+    executable::protected(path, unsafe { BorrowedFd::borrow_raw(image.file) }).map(Some)
+}
+
+/// Executes the file, or what protects it; returns only when that failed.
+fn execute(image: &InitImage, protected: Option<BorrowedFd<'_>>) -> Errno {
+    let file = protected.map_or(image.file, |file| file.as_raw_fd());
+    // By its number, since musl has no function of this name. SAFETY: an open descriptor, an empty path and two
+    // null-terminated arrays of C strings that the image keeps alive.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file,
+            c"".as_ptr(),
+            image.arguments.as_ptr(),
+            image.environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Errno::last()
 }
 
 fn leave_group(leaves: bool) -> Result<(), Errno> {
@@ -120,8 +190,8 @@ fn leave_group(leaves: bool) -> Result<(), Errno> {
 }
 
 /// Only stdio, the channel and the kept descriptors survive the exec.
-fn prepare_descriptors(image: &InitImage<'_>) -> Result<(), Errno> {
-    close_all_but(image.open)?;
+fn prepare_descriptors(image: &InitImage) -> Result<(), Errno> {
+    close_all_but(&image.open)?;
     for (target, source) in (0..).zip(image.stdio) {
         if let Some(source) = source {
             // SAFETY: replaces the child's own copy of a standard descriptor.
@@ -241,7 +311,9 @@ pub fn wait_for(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
 /// # Errors
 /// As open(2).
 pub fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
-    nix::fcntl::open(
+    // musl's open(2) sets close-on-exec by a second call.
+    nix::fcntl::openat(
+        nix::fcntl::AT_FDCWD,
         path,
         nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
         nix::sys::stat::Mode::empty(),

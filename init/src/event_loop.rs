@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -615,7 +616,12 @@ impl Running {
 /// Whether there are others in our PID namespace although we have no children: those who entered it from outside
 /// (setns(2); podman exec), whose parents are there, so that no SIGCHLD tells of their end. See kill(2), signal 0.
 fn has_guests() -> bool {
-    getpid().as_raw() == 1 && sys::kill(-1, 0).is_ok()
+    is_pid_one() && sys::kill(-1, 0).is_ok()
+}
+
+fn is_pid_one() -> bool {
+    static IS_PID_ONE: OnceLock<bool> = OnceLock::new();
+    *IS_PID_ONE.get_or_init(|| getpid().as_raw() == 1)
 }
 
 /// The same with the sender's value, which kill(2) has none of: to one after another of those below us.
@@ -637,7 +643,7 @@ fn signal_everyone(signal: i32) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => log::warn!("{}: to those left over: {}", signals::name(signal), Errno::desc(errno)),
     };
-    if getpid().as_raw() == 1 {
+    if is_pid_one() {
         return said(sys::kill(-1, signal));
     }
     // Some may fork while we look; the dead ones cannot, so a second look finds who was born meanwhile.

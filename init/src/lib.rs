@@ -4,7 +4,7 @@
 //! starts the workload, forwards signals to it, reaps every zombie, and gives the outcome back. The same loop
 //! runs a command that is named on its own command line, as the entrypoint of an image.
 //!
-//! `launch` uses [`handoff`], [`exit`] and [`signals`] from here, and runs [`main`] in its cloned child.
+//! `launch` uses [`handoff`], [`exit`] and [`signals`] from here, and runs [`run`] in its cloned child.
 
 #![deny(unsafe_code)]
 
@@ -43,7 +43,6 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use error::Error;
@@ -65,28 +64,20 @@ pub const HANDOFF_OPTION: &str = "--handoff";
 /// The option that names the descriptor of the channel to a client whose command joins a sandbox.
 pub const JOIN_OPTION: &str = "--join";
 
-/// Whether this process was executed as init: by a path that ends in `launch-init`, or in the name of a program
-/// that it stands in for.
-pub fn called_as_init() -> bool {
-    let name = std::env::args_os().next();
-    name.is_some_and(|name| {
-        Path::new(&name).file_name() == Some(NAME.as_ref()) || Program::of(&name).is_some()
-    })
+/// Whether a process with these arguments was executed as init: by a path that ends in `launch-init`, or in the name of a
+/// program that it stands in for.
+pub fn called_as_init(arguments: &[OsString]) -> bool {
+    arguments
+        .first()
+        .is_some_and(|name| Path::new(name).file_name() == Some(NAME.as_ref()) || Program::of(name).is_some())
 }
 
 /// linux/capability.h. With it a chroot can be left.
 const CAP_SYS_CHROOT: u32 = 18;
 
-/// The whole program.
-pub fn main() -> ExitCode {
-    run().into()
-}
-
-/// The whole program; returns the exit code of docs/exit-codes.md.
-pub fn run() -> u8 {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_default();
-    let arguments: Vec<OsString> = arguments.collect();
+/// The whole program. Takes its arguments, its name first; returns the exit code of docs/exit-codes.md.
+pub fn run(mut arguments: Vec<OsString>) -> u8 {
+    let name = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
     match (Program::of(&name), arguments.as_slice()) {
         (None, [option, descriptor]) if option == HANDOFF_OPTION => under_launch(descriptor),
         (None, [option, descriptor]) if option == JOIN_OPTION => join::main(descriptor),
@@ -176,16 +167,17 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         launcher: Some(channel.as_fd()),
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: proc.as_ref().map(AsFd::as_fd),
+        stands_still: plan.policy.dies_with_launcher,
         ..With::default()
     };
-    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
-    let Begun { pid, pidfd, ready } = runs.begin()?;
     if plan.policy.dies_with_launcher {
-        // The loop sees the launcher's end, too. But those inside may have found a way to hold it up. After the last change
-        // of credentials, which clears it; and should the launcher have ended before, the loop is not held up yet.
+        // Those inside may find a way to hold the loop up, which sees the launcher's end too, and so may an exec. No change of
+        // credentials follows, which would clear it.
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into())
             .map_err(|errno| Error::Own("PR_SET_PDEATHSIG", errno))?;
     }
+    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
+    let Begun { pid, pidfd, ready } = runs.begin()?;
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);

@@ -56,6 +56,8 @@ pub(crate) struct With<'a> {
     pub(crate) exec_failure: Option<fn(i32) -> u8>,
     /// See [`Extra`].
     pub(crate) listen_pid: bool,
+    /// See [`Extra`]; for the first run.
+    pub(crate) stands_still: bool,
 }
 
 /// A run that has begun.
@@ -146,7 +148,8 @@ impl<'a> Runs<'a> {
             _ => (None, None),
         };
         let ready_by = told.as_ref().map(|(told, number)| (told.as_fd(), *number));
-        let extra = Extra { ready: ready_by, patience, ..self.extra() };
+        let stands_still = self.with.stands_still && patience.is_none();
+        let extra = Extra { ready: ready_by, patience, stands_still, ..self.extra() };
         let (pid, pidfd) = spawn::spawn(&self.workload, self.signals, self.with.launcher, &extra)?;
         Ok(Begun { pid, pidfd, ready })
     }

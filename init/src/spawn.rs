@@ -37,7 +37,7 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 /// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked;
 /// `signals` has those that came in.
 ///
-/// While the exec takes its time, the end of `launcher`, if given, is looked out for. Anything else that it says is left for
+/// While the exec takes its time, the end of `launcher`, if given, is looked out for, unless [`Extra::stands_still`]. Anything else that it says is left for
 /// later.
 ///
 /// # Errors
@@ -49,33 +49,72 @@ pub(crate) fn spawn(
     launcher: Option<BorrowedFd<'_>>,
     extra: &Extra<'_>,
 ) -> Result<(Pid, OwnedFd), Error> {
-    let mut program = Program::new(workload)?;
+    let program = Program::new(workload)?;
     let privileges = Privileges::prepare(workload, extra.proc)?;
+    if extra.stands_still && workload.group != Group::Callers {
+        spawn_standing_still(workload, program, &privileges, extra)
+    } else {
+        spawn_watching(workload, program, &privileges, signals, launcher, extra)
+    }
+}
+
+/// Without a page table of its own for the new process, nor a pipe: it says in memory why it could not be executed.
+fn spawn_standing_still(
+    workload: &Workload,
+    program: Program,
+    privileges: &Privileges<'_>,
+    extra: &Extra<'_>,
+) -> Result<(Pid, OwnedFd), Error> {
+    let mut failure = None;
+    let spawned =
+        sys::fork_sharing_memory(|| match run_workload(workload, program, privileges, None, extra) {
+            Ended::With(code) => code,
+            Ended::Failed(reason) => {
+                let code = reason.code;
+                failure = Some(reason);
+                code
+            }
+        });
+    let (pid, pidfd) = spawned.map_err(|errno| Error::Own("fork", errno))?;
+    match failure {
+        None => Ok((pid, pidfd)),
+        Some(failure) => {
+            let _ = nix::sys::wait::waitpid(pid, None);
+            Err(Error::Workload(Box::new(failure)))
+        }
+    }
+}
+
+fn spawn_watching(
+    workload: &Workload,
+    program: Program,
+    privileges: &Privileges<'_>,
+    signals: &SignalQueue,
+    launcher: Option<BorrowedFd<'_>>,
+    extra: &Extra<'_>,
+) -> Result<(Pid, OwnedFd), Error> {
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::Own("pipe", errno))?;
     let (hold, go) = match workload.group {
         Group::Callers => pipe2(OFlag::O_CLOEXEC).map(|(hold, go)| (Some(hold), Some(go))),
         Group::Own { .. } | Group::Session => Ok((None, None)),
     }
     .map_err(|errno| Error::Own("pipe", errno))?;
+    let name = program.name.clone();
     match sys::fork().map_err(|errno| Error::Own("fork", errno))? {
         ForkResult::Child => {
             drop(go);
-            extra.tell(Moment::Started(&program.name));
-            if extra.listen_pid {
-                program.environment =
-                    c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
-            }
-            let Err(failure) = become_workload(workload, &program, &privileges, hold, extra);
-            if let (Some(exit_code), "exec") = (extra.exec_failure, failure.step.as_str()) {
-                extra.tell(Moment::NotExecuted(&failure.object, failure.errno));
-                std::process::exit(exit_code(failure.errno).into());
-            }
-            let code = failure.code;
-            if let Ok(frame) = Report::Failed(failure).encode() {
-                // Nobody is left to tell if this fails; the exit code says it once more.
-                let _ = std::fs::File::from(tell).write_all(&frame);
-            }
-            std::process::exit(code.into());
+            let code = match run_workload(workload, program, privileges, hold, extra) {
+                Ended::With(code) => code,
+                Ended::Failed(failure) => {
+                    let code = failure.code;
+                    if let Ok(frame) = Report::Failed(failure).encode() {
+                        // Nobody is left to tell if this fails; the exit code says it once more.
+                        let _ = std::fs::File::from(tell).write_all(&frame);
+                    }
+                    code
+                }
+            };
+            sys::exit_now(code)
         }
         ForkResult::Parent { child } => {
             drop(tell);
@@ -118,10 +157,40 @@ pub(crate) fn spawn(
                 Told::NothingYet => {
                     // The loop reaps it. To wait for its end here could take as long.
                     let _ = sys::kill(child.as_raw(), libc::SIGKILL);
-                    Err(Error::Workload(Box::new(took_too_long(&program.name))))
+                    Err(Error::Workload(Box::new(took_too_long(&name))))
                 }
             }
         }
+    }
+}
+
+/// How the new process ends that could not be executed.
+enum Ended {
+    /// As a failure.
+    Failed(Failure),
+    /// With this code, as a workload that ended.
+    With(u8),
+}
+
+/// The new process, from its fork on.
+fn run_workload(
+    workload: &Workload,
+    mut program: Program,
+    privileges: &Privileges<'_>,
+    hold: Option<OwnedFd>,
+    extra: &Extra<'_>,
+) -> Ended {
+    extra.tell(Moment::Started(&program.name));
+    if extra.listen_pid {
+        program.environment = c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
+    }
+    let Err(failure) = become_workload(workload, &program, privileges, hold, extra);
+    match extra.exec_failure {
+        Some(exit_code) if failure.step == "exec" => {
+            extra.tell(Moment::NotExecuted(&failure.object, failure.errno));
+            Ended::With(exit_code(failure.errno))
+        }
+        _ => Ended::Failed(failure),
     }
 }
 
@@ -215,6 +284,9 @@ pub(crate) struct Extra<'a> {
     /// Whether it is apart from whatever terminal there is: in a session of its own without one, and with this as stdin,
     /// stdout and stderr.
     pub(crate) apart: Option<BorrowedFd<'a>>,
+    /// Whether this process may stand still until the workload is executed, however long that takes: something else ends it
+    /// then, if the launcher ends.
+    pub(crate) stands_still: bool,
     /// How long the new process may take until it is executed, where others are inside already, who could stop it.
     pub(crate) patience: Option<Duration>,
 }
@@ -319,7 +391,7 @@ fn become_workload(
         sys::prctl(libc::PR_SET_PDEATHSIG, signal.into()).map_err(failed("PR_SET_PDEATHSIG"))?;
         if extra.parent.is_some_and(has_ended) {
             // It ended before that; nobody is left to be told.
-            std::process::exit(exit::FAILED.into());
+            sys::exit_now(exit::FAILED);
         }
     }
     if let Some(hold) = hold {

@@ -269,6 +269,7 @@ fn of_settings<'a>(
         tell,
         exec_failure: settings.exec_failure,
         listen_pid: settings.listen_pid,
+        stands_still: true,
         ..With::default()
     };
     let null = sys::open_null().map_err(|errno| Error::Own("/dev/null", errno))?;

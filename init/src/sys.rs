@@ -4,8 +4,10 @@
 //! Signal sets are the kernel's own 64 bits, not libc's `sigset_t`: libc hides its two or three internal
 //! real-time signals, and a PID 1 has to see and forward those too.
 
-use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_uint, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -95,17 +97,67 @@ static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
 extern "C" fn note_what_came() {
     SIGPIPE_CAME_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
-    for (fd, closed) in (0..).zip(&CAME_CLOSED) {
-        // SAFETY: F_GETFD only asks.
-        closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: three live records; it does not wait. Whether a descriptor is open it says in `revents`.
+    unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) };
+    for (polled, closed) in standard.iter().zip(&CAME_CLOSED) {
+        closed.store(polled.revents & libc::POLLNVAL != 0, Ordering::Relaxed);
     }
 }
 
 // SAFETY: the loader calls each function in .init_array once, before main and its runtime; this one calls
-// sigaction and fcntl and stores to atomics, which need no runtime.
+// sigaction and poll and stores to atomics, which need no runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
+
+/// Defines the `main` of a program that starts without Rust's runtime: `$main` takes the arguments, the program's name first,
+/// and returns the exit code.
+///
+/// The runtime's start is a dozen system calls, two mappings and as many page faults, in a program that is executed twice for
+/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, SIGPIPE ignored, and at the end stdout
+/// flushed. What is missed is its word about a stack overflow, which is a SIGSEGV without one.
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            count: core::ffi::c_int,
+            arguments: *const *const core::ffi::c_char,
+        ) -> core::ffi::c_int {
+            // SAFETY: the C library calls main once, with so many C strings that live as long as the program.
+            let arguments = unsafe { $crate::sys::arguments(count, arguments) };
+            $crate::sys::take_the_runtimes_place();
+            std::process::exit($main(arguments).into())
+        }
+    };
+}
+
+/// The arguments that the C library hands to `main`.
+///
+/// # Safety
+/// `arguments` must point to `count` C strings.
+pub unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
+    (0..usize::try_from(count).unwrap_or(0))
+        // SAFETY: the caller's.
+        .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
+        .map(|argument| OsStr::from_bytes(argument.to_bytes()).to_owned())
+        .collect()
+}
+
+/// For [`entry`]. Where this cannot be done, nothing that opens a descriptor can be relied on: the program ends.
+pub fn take_the_runtimes_place() {
+    for fd in 0..3 {
+        // A closed one's number is the lowest that is free, as long as this is done in their order.
+        // SAFETY: a C string.
+        if came_closed(fd) && unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } != fd {
+            std::process::abort();
+        }
+    }
+    if !sigpipe_came_ignored() && set_ignored(libc::SIGPIPE, true).is_err() {
+        std::process::abort();
+    }
+}
 
 /// Whether this is one of the descriptors 0, 1 and 2, and was closed when this program was executed.
 pub fn came_closed(fd: RawFd) -> bool {
@@ -163,6 +215,47 @@ pub fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
 pub fn fork() -> Result<ForkResult, Errno> {
     // SAFETY: PID 1 has one thread, so the child finds no lock held by a thread that it doesn't have.
     unsafe { nix::unistd::fork() }
+}
+
+/// Enough for what a child calls before its exec, also in a build that is not optimised. What of it is never touched takes
+/// no memory.
+const CHILDS_STACK: usize = 256 * 1024;
+/// As every ABI wants it at most.
+const STACK_ALIGNMENT: usize = 16;
+
+/// Runs `child` in a new process that shares this one's memory; returns its pid and pidfd when it has been executed or has
+/// ended. Until then this process stands still: not even a signal is seen. What the child changes in memory, this process
+/// finds changed. See vfork(2).
+///
+/// The child ends with the code that `child` returns, without anything that is registered for the end of this process.
+///
+/// # Errors
+/// As clone(2).
+pub fn fork_sharing_memory<F: FnOnce() -> u8>(child: F) -> Result<(Pid, OwnedFd), Errno> {
+    extern "C" fn start<F: FnOnce() -> u8>(child: *mut c_void) -> c_int {
+        // SAFETY: the parent stands still on the Option that this points to.
+        let child = unsafe { &mut *child.cast::<Option<F>>() }.take();
+        exit_now(child.map_or(0, |child| child()))
+    }
+    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let mut child = Some(child);
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: this process has one thread, which CLONE_VFORK stops until the child uses its memory no more, so that there are
+    // never two who use it; the stack grows down from its aligned end, and it and the closure live until then.
+    let pid = Errno::result(unsafe {
+        let top = top.sub(top.addr() % STACK_ALIGNMENT);
+        libc::clone(start::<F>, top.cast(), flags, (&raw mut child).cast(), &raw mut pidfd)
+    })?;
+    // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
+    Ok((Pid::from_raw(pid), unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Ends this process without anything that is registered for its end, which may be another's; see _exit(2).
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: nothing of this process is used any more.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Marks every open descriptor from `first` to `last` (both included) close-on-exec. See close_range(2),
@@ -428,7 +521,8 @@ fn pid_in(information: &str) -> Option<i32> {
 /// EMFILE, ENFILE.
 pub fn open_null() -> Result<OwnedFd, Errno> {
     let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
-    nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())
+    // musl's open(2) sets close-on-exec by a second call.
+    nix::fcntl::openat(nix::fcntl::AT_FDCWD, "/dev/null", flags, nix::sys::stat::Mode::empty())
         .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
 }
 
@@ -453,9 +547,14 @@ pub fn execute(path: &CString, arguments: &CStringArray, environment: &CStringAr
 /// C strings and the null-terminated array of pointers to them that execve(2) takes.
 #[derive(Debug)]
 pub struct CStringArray {
-    pointers: Vec<*const libc::c_char>,
+    pointers: Vec<*const c_char>,
     strings: Vec<CString>,
 }
+
+// SAFETY: the pointers are to the strings, which are its own and never changed.
+unsafe impl Send for CStringArray {}
+// SAFETY: the same; shared, they are only read.
+unsafe impl Sync for CStringArray {}
 
 impl CStringArray {
     /// Takes the strings in their order.
@@ -465,7 +564,7 @@ impl CStringArray {
     }
 
     /// The array, valid as long as `self`: a CString's bytes stay where they are when it is moved.
-    pub fn as_ptr(&self) -> *const *const libc::c_char {
+    pub fn as_ptr(&self) -> *const *const c_char {
         self.pointers.as_ptr()
     }
 
@@ -566,7 +665,7 @@ pub fn may_have_capability(capability: u32) -> Result<bool, Errno> {
 pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: ifreq is a plain C struct that zero is a value of.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    request.ifr_name[..2].copy_from_slice(&[b'l' as c_char, b'o' as c_char]);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of one ifreq.
     Errno::result(unsafe {
@@ -635,8 +734,8 @@ pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<(), Errno> {
 fn fsconfig(
     context: BorrowedFd<'_>,
     command: c_uint,
-    key: *const libc::c_char,
-    value: *const libc::c_char,
+    key: *const c_char,
+    value: *const c_char,
 ) -> Result<(), Errno> {
     // SAFETY: key and value are null or C strings that the callers borrow for the call, as the command wants them.
     let result =
@@ -709,7 +808,7 @@ pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>) -> Result<(), Errno
 /// # Errors
 /// ENOSYS: no Linux 4.11.
 pub fn mount_and_inode(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
     let mask = libc::STATX_MNT_ID | libc::STATX_INO;
     // By its number, since musl has no function of this name. SAFETY: an empty path, and room for one statx, which the
     // kernel fills.

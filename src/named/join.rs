@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::executable::Executable;
 use crate::plan::{self, InitIds};
 use crate::sandbox::{above_stdio, failure_frame};
 use crate::seccomp;
-use crate::sys;
+use crate::sys::{self, ChildsMemory, Cloned};
 
 /// What a monitor keeps of its launch for those who join.
 #[derive(Debug)]
@@ -84,8 +84,7 @@ impl JoinContext {
         let mut filters = self.workload.filters.clone();
         if self.workload.group == Group::Session && !request.tty {
             // The workload has a terminal for itself, this command may have the client's.
-            let terminal = seccomp::terminal_filter().map_err(|wrong| wrong.to_string())?;
-            filters.insert(0, terminal);
+            filters.insert(0, seccomp::terminal_filter());
         }
         let step = match &request.directory {
             // A relative one is seen from where it would start otherwise.
@@ -165,6 +164,7 @@ fn environment(workload: &[OsString], set: &[(Vec<u8>, Vec<u8>)]) -> Vec<OsStrin
 pub struct Joiner {
     pid: Pid,
     pidfd: OwnedFd,
+    memory: ChildsMemory,
 }
 
 impl Joiner {
@@ -189,6 +189,7 @@ impl Joiner {
     pub fn reap(self) {
         // ECHILD: somebody else has.
         let _ = sys::wait_for(self.pidfd.as_fd());
+        self.memory.free();
     }
 }
 
@@ -214,36 +215,33 @@ pub fn start(
     let file = context.executable().map_err(words("/proc/self/exe"))?;
     let number = channel.as_raw_fd().to_string();
     let arguments = [NAME, JOIN_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
-    let arguments = CStringArray::new(arguments.into());
-    let environment = CStringArray::new(Vec::new());
     let stdio = [&stdin, &stdout, &stderr].map(|fd| Some(fd.as_raw_fd()));
-    let keep = [init.as_raw_fd()];
     let mut open = vec![file.file().as_raw_fd(), channel.as_raw_fd(), init.as_raw_fd()];
     open.extend(stdio.iter().flatten());
     open.sort_unstable();
     let failed = |object| failure_frame("exec", object).map_err(|error| error.to_string());
-    let (mut failure, mut ids_failure) = (failed(NAME)?, failed("ids")?);
     let image = sys::InitImage {
-        file,
-        arguments: &arguments,
-        environment: &environment,
+        file: file.file().as_raw_fd(),
+        protected_by: file.path().map(CStr::to_owned),
+        arguments: CStringArray::new(arguments.into()),
+        environment: CStringArray::new(Vec::new()),
         stdio,
         channel: channel.as_raw_fd(),
-        open: &open,
+        open,
         // It makes a session.
         leaves_group: false,
-        keep: &keep,
-        ambient: &[],
+        keep: vec![init.as_raw_fd()],
+        ambient: Vec::new(),
         ids: InitIds::default(),
-        failure: &mut failure,
-        ids_failure: &mut ids_failure,
+        failure: failed(NAME)?,
+        ids_failure: failed("ids")?,
     };
     let mask = signals::block_all().map_err(words("signals"))?;
     let cloned = sys::clone_init(0, image);
     signals::set_mask(mask).map_err(words("signals"))?;
-    let (pid, pidfd) = cloned.map_err(words("clone"))?;
+    let Cloned { pid, pidfd, memory } = cloned.map_err(words("clone"))?;
     log::debug!("exec: {} joins as pid {pid}", OsStr::from_bytes(&request.command[0]).display());
-    Ok((Joiner { pid, pidfd }, frame))
+    Ok((Joiner { pid, pidfd, memory }, frame))
 }
 
 #[cfg(test)]

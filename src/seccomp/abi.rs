@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::builtin;
+use super::compile_ahead::Program;
 
 /// One ABI.
 pub(super) struct Abi {
@@ -33,6 +34,26 @@ pub(super) struct Machine {
     pub(super) name: &'static str,
     pub(super) native: &'static Abi,
     pub(super) compatible: &'static Abi,
+    /// The filter of [`builtin::DENIED`], and of x32.
+    pub(super) denied: Program,
+    /// That and [`builtin::TERMINAL_REQUESTS`].
+    pub(super) denied_and_terminal: Program,
+    /// These alone: all else is allowed, x32 and unknown architectures too.
+    pub(super) terminal: Program,
+}
+
+impl Machine {
+    const fn new(name: &'static str, native: &'static Abi, compatible: &'static Abi) -> Self {
+        let abis = [native, compatible];
+        Self {
+            name,
+            native,
+            compatible,
+            denied: Program::new(abis, true, false),
+            denied_and_terminal: Program::new(abis, true, true),
+            terminal: Program::new(abis, false, true),
+        }
+    }
 }
 
 /// Set in the number of every system call of x32; asm/unistd.h, __X32_SYSCALL_BIT.
@@ -48,9 +69,9 @@ pub(super) use X86_64 as MACHINE;
 pub(super) use AARCH64 as MACHINE;
 
 #[cfg(any(target_arch = "x86_64", test))]
-pub(super) const X86_64: Machine = Machine {
-    name: "amd64",
-    native: &Abi {
+pub(super) static X86_64: Machine = Machine::new(
+    "amd64",
+    &Abi {
         audit: 0xc000_003e,
         architecture: "SCMP_ARCH_X86_64",
         is_wide: true,
@@ -61,7 +82,7 @@ pub(super) const X86_64: Machine = Machine {
         denied: &x86_64::DENIED,
         names: x86_64::names,
     },
-    compatible: &Abi {
+    &Abi {
         audit: 0x4000_0003,
         architecture: "SCMP_ARCH_X86",
         is_wide: false,
@@ -72,12 +93,12 @@ pub(super) const X86_64: Machine = Machine {
         denied: &x86::DENIED,
         names: x86::names,
     },
-};
+);
 
 #[cfg(any(target_arch = "aarch64", test))]
-pub(super) const AARCH64: Machine = Machine {
-    name: "arm64",
-    native: &Abi {
+pub(super) static AARCH64: Machine = Machine::new(
+    "arm64",
+    &Abi {
         audit: 0xc000_00b7,
         architecture: "SCMP_ARCH_AARCH64",
         is_wide: true,
@@ -88,7 +109,7 @@ pub(super) const AARCH64: Machine = Machine {
         denied: &aarch64::DENIED,
         names: aarch64::names,
     },
-    compatible: &Abi {
+    &Abi {
         audit: 0x4000_0028,
         architecture: "SCMP_ARCH_ARM",
         is_wide: false,
@@ -99,7 +120,7 @@ pub(super) const AARCH64: Machine = Machine {
         denied: &arm::DENIED,
         names: arm::names,
     },
-};
+);
 
 /// The numbers of one ABI: those that `syscalls` knows, and some that it doesn't.
 macro_rules! numbers {

@@ -3,14 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-
 use libc::{ENOSYS, EPERM};
-use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
-
-use super::abi::{Abi, Machine, X32_IOCTL};
-use super::compile::{Decision, Table, library, program};
-use super::{Filter, Wrong};
 
 /// One system call that is refused by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,45 +98,3 @@ pub fn table() -> String {
 /// The requests that put characters into a terminal's input, which the caller's shell reads as soon as the workload
 /// has ended: TIOCSTI (CVE-2017-5226), and on a console TIOCLINUX (CVE-2023-28100). asm-generic/ioctls.h.
 pub(super) const TERMINAL_REQUESTS: [u32; 2] = [0x5412, 0x541c];
-
-const NOT_PERMITTED: SeccompAction = SeccompAction::Errno(EPERM as u32);
-
-/// The filter of [`DENIED`], and of [`TERMINAL_REQUESTS`] if they are to be refused. x32 is, as the kernels of many
-/// distributions do: programs of today have none of it, and its numbers are a second name for everything.
-pub(super) fn default_filter(machine: &Machine, refuse_terminal: bool) -> Result<Filter, Wrong> {
-    let table = |abi: &'static Abi| {
-        let denied = abi.denied.iter().zip(DENIED).filter_map(|(number, denied)| Some(((*number)?, denied)));
-        let mut calls: BTreeMap<u32, Decision> = denied
-            .map(|(number, denied)| {
-                (number, Decision::Always(SeccompAction::Errno(denied.errno.unsigned_abs())))
-            })
-            .collect();
-        if refuse_terminal {
-            calls.insert(abi.ioctl, terminal_decision()?);
-        }
-        Ok((abi, Table { calls, default: SeccompAction::Allow, refuse_x32: abi.has_x32 }))
-    };
-    program(&[table(machine.native)?, table(machine.compatible)?], &SeccompAction::KillProcess)
-}
-
-/// The filter of [`TERMINAL_REQUESTS`] alone: all else is allowed, x32 and unknown architectures too.
-pub(super) fn terminal_filter(machine: &Machine) -> Result<Filter, Wrong> {
-    let table = |abi: &'static Abi| {
-        let mut calls = BTreeMap::from([(abi.ioctl, terminal_decision()?)]);
-        if abi.has_x32 {
-            calls.insert(X32_IOCTL, terminal_decision()?);
-        }
-        Ok((abi, Table { calls, default: SeccompAction::Allow, refuse_x32: false }))
-    };
-    program(&[table(machine.native)?, table(machine.compatible)?], &SeccompAction::Allow)
-}
-
-/// The kernel looks at no more than the lower half of a request (CVE-2019-10063).
-fn terminal_decision() -> Result<Decision, Wrong> {
-    let rule = |request: u32| {
-        let condition = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request.into())
-            .map_err(library)?;
-        Ok((SeccompRule::new(vec![condition]).map_err(library)?, NOT_PERMITTED))
-    };
-    TERMINAL_REQUESTS.into_iter().map(rule).collect::<Result<_, _>>().map(Decision::ByArguments)
-}

@@ -18,15 +18,15 @@ use super::{Filter, Wrong};
 /// BPF_MAXINSNS; linux/bpf_common.h.
 const LONGEST: usize = 4096;
 
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+pub(super) const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+pub(super) const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+pub(super) const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+pub(super) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Offsets in seccomp_data; seccomp(2).
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
+pub(super) const NUMBER: u32 = 0;
+pub(super) const ARCHITECTURE: u32 = 4;
 
 /// AUDIT_ARCH_X86_64; linux/audit.h.
 const AUDIT_X86_64: u32 = 0xc000_003e;
@@ -76,7 +76,7 @@ pub(super) fn library(error: BackendError) -> Wrong {
     Wrong::at("", format!("cannot be compiled: {error}"))
 }
 
-fn instruction(code: u16, operand: u32) -> Instruction {
+pub(super) const fn instruction(code: u16, operand: u32) -> Instruction {
     Instruction { code, jump_true: 0, jump_false: 0, operand }
 }
 

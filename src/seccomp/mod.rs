@@ -8,6 +8,7 @@
 mod abi;
 mod builtin;
 mod compile;
+mod compile_ahead;
 mod oci;
 #[cfg(test)]
 mod tests;
@@ -82,22 +83,20 @@ pub fn filters(choice: &Choice, facts: &Facts) -> Result<Vec<Filter>, Wrong> {
 }
 
 /// What keeps a process from typing into a terminal that it shares with others.
-///
-/// # Errors
-/// None that a test would not find.
-pub fn terminal_filter() -> Result<Filter, Wrong> {
-    builtin::terminal_filter(&abi::MACHINE)
+pub fn terminal_filter() -> Filter {
+    abi::MACHINE.terminal.to_filter()
 }
 
 fn filters_for(machine: &abi::Machine, choice: &Choice, facts: &Facts) -> Result<Vec<Filter>, Wrong> {
-    let terminal = || builtin::terminal_filter(machine);
+    let terminal = || machine.terminal.to_filter();
     Ok(match choice {
-        Choice::Default => vec![builtin::default_filter(machine, facts.shares_terminal)?],
-        Choice::Off if facts.shares_terminal => vec![terminal()?],
+        Choice::Default if facts.shares_terminal => vec![machine.denied_and_terminal.to_filter()],
+        Choice::Default => vec![machine.denied.to_filter()],
+        Choice::Off if facts.shares_terminal => vec![terminal()],
         Choice::Off => Vec::new(),
         Choice::Profile(text) => {
             let profile = oci::filter(machine, text, facts)?;
-            if facts.shares_terminal { vec![terminal()?, profile] } else { vec![profile] }
+            if facts.shares_terminal { vec![terminal(), profile] } else { vec![profile] }
         }
     })
 }

@@ -1,11 +1,13 @@
 //! What the filters answer, by an interpreter of their instructions, for both machines' ABIs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use libc::{EINVAL, ENOSYS, EPERM};
+use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::abi::{AARCH64, Abi, Machine, X32_BIT, X32_IOCTL, X86_64};
+use super::compile::{Decision, Table, program};
 use super::*;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -125,6 +127,52 @@ fn by_default_each_abi_refuses_the_denied_calls_it_has_and_allows_all_others() {
     }
     // None of them is misspelt.
     assert_eq!(refused, DENIED.iter().map(|denied| denied.name).collect());
+}
+
+#[test]
+fn what_is_compiled_ahead_answers_as_what_the_compiler_makes() {
+    let by_request = || {
+        let rules = builtin::TERMINAL_REQUESTS.map(|request| {
+            let (length, is) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+            let condition = SeccompCondition::new(1, length, is, request.into()).unwrap();
+            (SeccompRule::new(vec![condition]).unwrap(), SeccompAction::Errno(EPERM as u32))
+        });
+        Decision::ByArguments(rules.into())
+    };
+    let table = |abi: &'static Abi, refuse_denied: bool, refuse_terminal: bool| {
+        let denied = DENIED.iter().filter_map(|denied| {
+            let (_, number) = (abi.names)().into_iter().find(|(name, _)| *name == denied.name)?;
+            Some((number, Decision::Always(SeccompAction::Errno(denied.errno as u32))))
+        });
+        let mut calls: BTreeMap<_, _> = denied.filter(|_| refuse_denied).collect();
+        calls.extend(refuse_terminal.then(|| (abi.ioctl, by_request())));
+        let has_x32_alone = refuse_terminal && !refuse_denied && abi.has_x32;
+        calls.extend(has_x32_alone.then(|| (X32_IOCTL, by_request())));
+        (abi, Table { calls, default: SeccompAction::Allow, refuse_x32: refuse_denied && abi.has_x32 })
+    };
+    for machine in [&X86_64, &AARCH64] {
+        for (ahead, refuse_denied, refuse_terminal) in [
+            (&machine.denied, true, false),
+            (&machine.denied_and_terminal, true, true),
+            (&machine.terminal, false, true),
+        ] {
+            let tables =
+                [machine.native, machine.compatible].map(|abi| table(abi, refuse_denied, refuse_terminal));
+            let foreign = if refuse_denied { SeccompAction::KillProcess } else { SeccompAction::Allow };
+            let (ahead, expected) = (ahead.to_filter(), program(&tables, &foreign).unwrap());
+            let edges = [X32_BIT, X32_IOCTL, 0x7fff_ffff, u32::MAX];
+            let numbers = (0..1000).chain(edges.into_iter().flat_map(|n| n - 1..=n.saturating_add(1)));
+            for (_, abi) in abis() {
+                for number in numbers.clone() {
+                    for request in [0, TIOCSTI, TIOCLINUX, 1 << 32 | TIOCSTI, TIOCSTI << 32] {
+                        let answer = |filter| run(filter, abi.audit, number, [0, request, 0, 0, 0, 0]);
+                        let place = (machine.name, abi.architecture, refuse_denied, refuse_terminal, number);
+                        assert_eq!(answer(&ahead), answer(&expected), "{place:?} {request:#x}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod directory;
 mod filesystems;
 mod names;
 mod network;
+mod plain;
 mod problem;
 mod proc;
 mod pty;
@@ -50,6 +51,10 @@ pub(crate) struct Ready {
 /// # Errors
 /// [`Error::LauncherGone`]; [`Error::Setup`], of the first one that fails; nothing is undone, since the namespaces die with init.
 pub(crate) fn carry_out(steps: &[Step], launcher: Option<BorrowedFd<'_>>) -> Result<Ready, Error> {
+    let steps = &steps[plain::carry_out(steps)?..];
+    if steps.is_empty() {
+        return Ok(Ready::default());
+    }
     let own = |what| move |errno| Error::Own(what, errno);
     let limit = Descriptors::for_steps(steps).map_err(own("descriptors"))?;
     // What is made has the permissions that the steps name.
