@@ -162,7 +162,8 @@ fn comparable(seen: &str) -> Vec<String> {
 fn what_a_workload_sees_is_what_it_sees_after_a_cold_start() {
     as_each_caller("what_a_workload_sees_is_what_it_sees_after_a_cold_start", || {
         let folder = public_folder();
-        let changes: [(&str, fn(&mut Command)); 9] = [
+        type Change = fn(&mut Command);
+        let changes: [(&str, Change); 9] = [
             ("nothing", |_| {}),
             ("no network", |command| {
                 command.network(Network::None).host_name("here").no_user_namespaces();
@@ -469,11 +470,8 @@ fn one_that_waits_holds_nothing_of_the_callers() {
         let folders: Vec<_> = children().into_iter().map(|pid| format!("/proc/{pid}")).collect();
         assert_eq!(folders.len(), 3);
         for folder in folders {
-            // They show it to nobody but root.
-            let Ok(entries) = fs::read_dir(format!("{folder}/fd")) else {
-                assert!(!nix::unistd::geteuid().is_root());
-                continue;
-            };
+            // They are closed to those inside; their namespace's owner may look.
+            let entries = fs::read_dir(format!("{folder}/fd")).expect("descriptors");
             let links = entries.map(|entry| fs::read_link(entry.expect("entry").path()).expect("link"));
             let links: Vec<_> = links.map(|link| link.display().to_string()).collect();
             let sockets = links.iter().filter(|link| link.starts_with("socket:")).count();
