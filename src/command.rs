@@ -25,7 +25,7 @@ use crate::plan::{
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
-use crate::{kept, seccomp, subids, sys, text_file, tree};
+use crate::{kept, processors, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -465,6 +465,7 @@ impl Command {
         let tree = self.tree(&directory)?;
         Ok(Caller {
             tree,
+            may_use_all_processors: processors::may_use_all(),
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
@@ -476,8 +477,14 @@ impl Command {
             environment: std::env::vars_os().collect(),
             signals,
             log_level: log::max_level() as u8,
-            terminal: nix::unistd::ttyname(std::io::stdin()).ok(),
-            kernel: kernel_version(),
+            terminal: match self.options.group {
+                Group::Session => nix::unistd::ttyname(std::io::stdin()).ok(),
+                _ => None,
+            },
+            kernel: match &self.options.seccomp {
+                Seccomp::File(_) => kernel_version(),
+                _ => (0, 0),
+            },
             seccomp: match &self.options.seccomp {
                 Seccomp::Default => seccomp::Choice::Default,
                 Seccomp::Off => seccomp::Choice::Off,

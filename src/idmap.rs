@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use launch_init::sys::{open, read_short};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, access};
 
@@ -118,20 +118,12 @@ pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps, helpers: &Helpers, mask: u64)
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
 /// another's there. See pidfd_open(2), "Pid" in /proc/self/fdinfo.
 fn number_in_proc(pidfd: BorrowedFd<'_>) -> Result<u32, Error> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-    // The kernel gives so few lines at once.
-    let mut text = [0; 1024];
-    let length = open(&path, OFlag::O_RDONLY).and_then(|file| nix::unistd::read(&file, &mut text));
-    let info = length.ok().and_then(|length| str::from_utf8(&text[..length]).ok());
+    let mut buffer = [0; 1024];
+    let info = read_short(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()), &mut buffer).ok();
     let number =
         info.and_then(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()));
     // 0 is a process that this /proc does not show, -1 (which is no u32) one that has been reaped.
     number.filter(|number| *number != 0).ok_or(Error::ForeignProc)
-}
-
-/// By openat(2): musl's open(2) sets close-on-exec by a second call.
-fn open(path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-    openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn lines(maps: &[IdMap]) -> String {

@@ -20,6 +20,7 @@ pub mod named;
 pub mod plan;
 mod pool;
 pub mod privileges;
+mod processors;
 pub mod relay;
 pub mod sandbox;
 pub mod seccomp;

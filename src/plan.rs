@@ -385,11 +385,11 @@ pub struct Caller {
     pub directory: Result<Option<PathBuf>, Errno>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The name of the terminal that stdin is.
+    /// The name of the terminal that stdin is; asked for where the sandbox gets one of its own.
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
-    /// The kernel's version: major, minor.
+    /// The kernel's version: major, minor; asked for where a seccomp profile is.
     pub kernel: (u32, u32),
     /// The seccomp profile that was asked for, read.
     pub seccomp: seccomp::Choice,
@@ -397,6 +397,8 @@ pub struct Caller {
     pub log_level: u8,
     /// What a `/` that is all writable is put together from; none without one.
     pub tree: Option<Tree>,
+    /// Whether it may run on every processor, and there are several.
+    pub may_use_all_processors: bool,
 }
 
 /// What will be done.
@@ -587,6 +589,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 health: options.health.as_ref().map(|health| health.command.clone()),
             },
             report_namespaces: options.report_namespaces,
+            is_on_one_processor: caller.may_use_all_processors,
             ahead: false,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
@@ -1213,6 +1216,7 @@ mod tests {
             seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
+            may_use_all_processors: false,
         }
     }
 

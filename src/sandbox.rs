@@ -27,6 +27,7 @@ use crate::executable::Executable;
 use crate::idmap::{self, Helpers};
 use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
+use crate::processors::Stay;
 use crate::sys::{self, ChildsMemory, Cloned};
 
 /// What a launch needs besides its plan.
@@ -102,6 +103,7 @@ impl Sandbox {
         let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
+        let _stay = if plan.init.is_on_one_processor { Stay::begin() } else { None };
         let mask = signals::block_all().map_err(Error::Signals)?;
         let cloned = clone(plan, &resources, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;

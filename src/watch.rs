@@ -265,11 +265,11 @@ impl<F: FnOnce()> Watch<'_, F> {
 /// The signals that came in from others. Init's end comes through the channel, not as SIGCHLD; what we cause ourselves
 /// is SIGPIPE, by a line to a closed stderr or status descriptor.
 fn pending(queue: &SignalQueue) -> Result<Vec<Received>, Error> {
-    let ourselves = getpid().as_raw().unsigned_abs();
+    let is_ours = |signal: &Received| signal.sender == getpid().as_raw().unsigned_abs();
     let mut signals = Vec::new();
     queue
         .drain(|signal| {
-            if signal.number != libc::SIGCHLD && signal.sender != ourselves {
+            if signal.number != libc::SIGCHLD && !is_ours(&signal) {
                 signals.push(signal);
             }
         })

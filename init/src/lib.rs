@@ -168,6 +168,7 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: proc.as_ref().map(AsFd::as_fd),
         stands_still: plan.policy.dies_with_launcher,
+        is_on_one_processor: plan.is_on_one_processor,
         ..With::default()
     };
     if plan.policy.dies_with_launcher {
@@ -178,6 +179,11 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
     }
     let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
     let Begun { pid, pidfd, ready } = runs.begin()?;
+    if plan.is_on_one_processor
+        && let Err(errno) = sys::use_all_processors()
+    {
+        log::warn!("init: still on one processor: {}", errno.desc());
+    }
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);

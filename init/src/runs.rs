@@ -58,6 +58,8 @@ pub(crate) struct With<'a> {
     pub(crate) listen_pid: bool,
     /// See [`Extra`]; for the first run.
     pub(crate) stands_still: bool,
+    /// Whether the first run begins on one processor.
+    pub(crate) is_on_one_processor: bool,
 }
 
 /// A run that has begun.
@@ -149,7 +151,8 @@ impl<'a> Runs<'a> {
         };
         let ready_by = told.as_ref().map(|(told, number)| (told.as_fd(), *number));
         let stands_still = self.with.stands_still && patience.is_none();
-        let extra = Extra { ready: ready_by, patience, stands_still, ..self.extra() };
+        let leaves_processor = self.with.is_on_one_processor && patience.is_none();
+        let extra = Extra { ready: ready_by, patience, stands_still, leaves_processor, ..self.extra() };
         let (pid, pidfd) = spawn::spawn(&self.workload, self.signals, self.with.launcher, &extra)?;
         Ok(Begun { pid, pidfd, ready })
     }

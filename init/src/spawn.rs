@@ -287,6 +287,8 @@ pub(crate) struct Extra<'a> {
     /// Whether this process may stand still until the workload is executed, however long that takes: something else ends it
     /// then, if the launcher ends.
     pub(crate) stands_still: bool,
+    /// Whether the new process was kept on one processor, and shall not be any more.
+    pub(crate) leaves_processor: bool,
     /// How long the new process may take until it is executed, where others are inside already, who could stop it.
     pub(crate) patience: Option<Duration>,
 }
@@ -393,6 +395,9 @@ fn become_workload(
             // It ended before that; nobody is left to be told.
             sys::exit_now(exit::FAILED);
         }
+    }
+    if extra.leaves_processor {
+        sys::use_all_processors().map_err(failed("processors"))?;
     }
     if let Some(hold) = hold {
         // Its end of file says that we may go on.

@@ -11,6 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Pid};
 
 /// Size of the kernel's signal set in bytes; rt_sigprocmask(2) and signalfd4(2) demand exactly this.
@@ -256,6 +258,46 @@ pub fn fork_sharing_memory<F: FnOnce() -> u8>(child: F) -> Result<(Pid, OwnedFd)
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: nothing of this process is used any more.
     unsafe { libc::_exit(code.into()) }
+}
+
+/// As many processors as a set has room for; the kernel's own is as large at the most (CONFIG_NR_CPUS).
+const MOST_PROCESSORS: usize = 8192;
+
+/// The processors that the calling thread may run on, a bit each. See sched_getaffinity(2).
+///
+/// # Errors
+/// None that the kernel documents for a set of this size.
+pub fn processors() -> Result<Vec<u8>, Errno> {
+    let mut set = [0_u8; MOST_PROCESSORS / 8];
+    // SAFETY: the kernel writes that many bytes at the most; 0 is this thread.
+    let length = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, set.len(), set.as_mut_ptr()) };
+    Errno::result(length).map(|length| set[..usize::try_from(length).unwrap_or(0)].to_vec())
+}
+
+/// Has the calling thread stay on the processor that it is on. See sched_setaffinity(2).
+///
+/// # Errors
+/// EBUSY, EPERM: its scheduling policy does not allow it.
+pub fn stay_on_this_processor() -> Result<(), Errno> {
+    // SAFETY: takes nothing.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() }).map_err(|_| Errno::ENOSYS)?;
+    let mut set = [0_u8; MOST_PROCESSORS / 8];
+    *set.get_mut(here / 8).ok_or(Errno::EINVAL)? |= 1 << (here % 8);
+    set_processors(&set)
+}
+
+/// Lets the calling thread run wherever its cpuset lets it.
+///
+/// # Errors
+/// As [`stay_on_this_processor`].
+pub fn use_all_processors() -> Result<(), Errno> {
+    set_processors(&[u8::MAX; MOST_PROCESSORS / 8])
+}
+
+fn set_processors(set: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads that many bytes at the most; 0 is this thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, set.len(), set.as_ptr()) };
+    Errno::result(result).map(drop)
 }
 
 /// Marks every open descriptor from `first` to `last` (both included) close-on-exec. See close_range(2),
@@ -515,15 +557,31 @@ fn pid_in(information: &str) -> Option<i32> {
     line.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
+/// Opens a file by its path, close-on-exec. By openat(2): musl's open(2) sets that by a second call.
+///
+/// # Errors
+/// As open(2).
+pub fn open(path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// The beginning of a file, as much of it as one read(2) gives and `buffer` holds. One of /proc or /sys that is short comes as
+/// a whole.
+///
+/// # Errors
+/// As open(2) and read(2); EILSEQ: it is no text.
+pub fn read_short<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a str, Errno> {
+    let file = open(path, OFlag::O_RDONLY)?;
+    let length = nix::unistd::read(&file, buffer)?;
+    str::from_utf8(&buffer[..length]).map_err(|_| Errno::EILSEQ)
+}
+
 /// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
 ///
 /// # Errors
 /// EMFILE, ENFILE.
 pub fn open_null() -> Result<OwnedFd, Errno> {
-    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
-    // musl's open(2) sets close-on-exec by a second call.
-    nix::fcntl::openat(nix::fcntl::AT_FDCWD, "/dev/null", flags, nix::sys::stat::Mode::empty())
-        .or_else(|_| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(end, _)| end))
+    open("/dev/null", OFlag::O_RDWR).or_else(|_| nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(end, _)| end))
 }
 
 /// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.

@@ -121,6 +121,7 @@ impl JoinContext {
                 policy: Policy::default(),
                 probes: Probes::default(),
                 report_namespaces: false,
+                is_on_one_processor: false,
                 ahead: false,
             },
         })

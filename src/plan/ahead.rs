@@ -60,6 +60,8 @@ pub fn common(template: &Options, caller: &Caller) -> Result<Plan, Error> {
     plan.init.workload.command.clear();
     plan.init.workload.environment.clear();
     plan.init.ahead = true;
+    // Else all that wait would do so on the processor on which they were made, and start there.
+    plan.init.is_on_one_processor = false;
     Ok(plan)
 }
 
@@ -163,6 +165,7 @@ mod tests {
             seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
+            may_use_all_processors: true,
         }
     }
 
@@ -199,6 +202,7 @@ mod tests {
         expected.init.workload.command.clear();
         expected.init.workload.environment.clear();
         expected.init.ahead = true;
+        expected.init.is_on_one_processor = false;
         assert_eq!(ahead, expected);
     }
 

@@ -151,6 +151,7 @@ impl Plan {
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
+        w.bool(self.is_on_one_processor);
         w.bool(self.ahead);
         w.finish()
     }
@@ -228,6 +229,7 @@ impl Plan {
             },
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
+            is_on_one_processor: r.bool()?,
             ahead: r.bool()?,
         };
         if plan.workload.command.is_empty() != plan.ahead {
@@ -1101,6 +1103,7 @@ mod tests {
             },
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,
+            is_on_one_processor: true,
             ahead: false,
         }
     }

@@ -30,6 +30,8 @@ pub struct Plan {
     pub probes: Probes,
     /// Whether [`Report::Started`] names the namespaces.
     pub report_namespaces: bool,
+    /// Whether init is kept on one processor, until the workload has been executed.
+    pub is_on_one_processor: bool,
     /// Whether the sandbox is made ahead: what is started comes later, as a [`Task`], and `workload` has what does not
     /// depend on it.
     pub ahead: bool,
