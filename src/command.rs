@@ -49,16 +49,37 @@ use crate::{kept, processors, seccomp, subids, sys, text_file, tree};
 /// ```
 #[derive(Debug)]
 pub struct Command {
-    options: Options,
+    pub(crate) options: Options,
     init_file: Option<PathBuf>,
-    stdio: [Option<OwnedFd>; 3],
-    signals: Option<SignalState>,
+    pub(crate) stdio: [Option<OwnedFd>; 3],
+    pub(crate) signals: Option<SignalState>,
 }
 
 impl Command {
+    /// The same again, with copies of its descriptors.
+    ///
+    /// # Errors
+    /// [`Error::Channel`], where there are too many descriptors.
+    pub(crate) fn try_clone(&self) -> Result<Self, Error> {
+        let Self { options, init_file, stdio, signals } = self;
+        let [stdin, stdout, stderr] = stdio;
+        let copy = |fd: &Option<OwnedFd>| fd.as_ref().map(copy_above_stdio).transpose();
+        Ok(Self {
+            options: options.clone(),
+            init_file: init_file.clone(),
+            stdio: [copy(stdin)?, copy(stdout)?, copy(stderr)?],
+            signals: *signals,
+        })
+    }
+
     /// Runs `program`, which is looked for in the PATH that it will have.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self::from_options(Options { command: vec![program.as_ref().into()], ..Options::default() })
+    }
+
+    /// A sandbox without a program, for a [`Pool`](crate::Pool), which is told the program of each.
+    pub fn template() -> Self {
+        Self::from_options(Options::default())
     }
 
     /// Runs what `options` say.
@@ -365,16 +386,10 @@ impl Command {
         let mut sandbox = self.start()?;
         sandbox.release()?;
         let mut terminal = None;
-        loop {
-            match sandbox.next_event()? {
-                Event::Terminal(master) => terminal = Some(master),
-                Event::Started(started) => return Ok(Child { sandbox, started, terminal, outcome: None }),
-                Event::Happened(_) | Event::MainPid(_) => {}
-                // Neither comes before the start.
-                Event::Stopped(_) | Event::Ended(_) => {
-                    return Err(Error::InitDied(None));
-                }
-            }
+        match first_of(&mut sandbox, &mut terminal)? {
+            First::Started(started) => Ok(Child::new(sandbox, started, terminal)),
+            // Nothing was made ahead here.
+            First::SetUp => Err(Error::InitDied(None)),
         }
     }
 
@@ -420,12 +435,8 @@ impl Command {
         };
         let mut stdio = [None, None, None];
         for (taken, given) in stdio.iter_mut().zip(&self.stdio) {
-            let Some(given) = given else { continue };
-            // A copy, so that a command can be spawned again; above 2, so that none is overwritten by another.
-            let copy = given
-                .try_clone()
-                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
-            *taken = Some(copy.and_then(above_stdio).map_err(Error::Channel)?);
+            // A copy, so that a command can be spawned again.
+            *taken = given.as_ref().map(copy_above_stdio).transpose()?;
         }
         Sandbox::start(plan, Resources { init: self.open_init_file(plan)?, stdio, lock })
     }
@@ -448,15 +459,8 @@ impl Command {
         tree::read(root.unwrap_or(Path::new("/")), &own, plan::fresh(&self.options), kept).map(Some)
     }
 
-    fn caller(&self) -> Result<Caller, Error> {
-        let signals = match self.signals {
-            Some(signals) => signals,
-            None => {
-                let mask = signals::block_all().map_err(Error::Signals)?;
-                signals::set_mask(mask).map_err(Error::Signals)?;
-                signals::callers_state(mask)
-            }
-        };
+    pub(crate) fn caller(&self) -> Result<Caller, Error> {
+        let signals = signal_state(self.signals)?;
         let directory = working_directory();
         let tree = self.tree(&directory)?;
         Ok(Caller {
@@ -491,7 +495,7 @@ impl Command {
         })
     }
 
-    fn open_init_file(&self, plan: &Plan) -> Result<Executable, Error> {
+    pub(crate) fn open_init_file(&self, plan: &Plan) -> Result<Executable, Error> {
         let path = match &self.init_file {
             Some(path) => path.clone(),
             None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
@@ -518,9 +522,50 @@ pub fn check_open(descriptors: &[RawFd]) -> Result<(), Error> {
     closed.map_or(Ok(()), |fd| Err(Error::Descriptor(*fd, Errno::EBADF)))
 }
 
+/// What was asked for, or else that of the calling thread.
+pub(crate) fn signal_state(asked: Option<SignalState>) -> Result<SignalState, Error> {
+    if let Some(signals) = asked {
+        return Ok(signals);
+    }
+    let mask = signals::block_all().map_err(Error::Signals)?;
+    signals::set_mask(mask).map_err(Error::Signals)?;
+    Ok(signals::callers_state(mask))
+}
+
+/// Above 2, so that none is overwritten by another.
+pub(crate) fn copy_above_stdio(fd: &OwnedFd) -> Result<OwnedFd, Error> {
+    let copy = fd.try_clone().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)));
+    copy.and_then(above_stdio).map_err(Error::Channel)
+}
+
+/// What comes first of a sandbox that was released.
+pub(crate) enum First {
+    /// It was made ahead, and is.
+    SetUp,
+    /// The workload runs.
+    Started(Started),
+}
+
+/// Waits for it. The terminal, if there is one, comes before.
+///
+/// # Errors
+/// As [`Sandbox::next_event`].
+pub(crate) fn first_of(sandbox: &mut Sandbox, terminal: &mut Option<OwnedFd>) -> Result<First, Error> {
+    loop {
+        match sandbox.next_event()? {
+            Event::Terminal(master) => *terminal = Some(master),
+            Event::SetUp => return Ok(First::SetUp),
+            Event::Started(started) => return Ok(First::Started(started)),
+            Event::Happened(_) | Event::MainPid(_) => {}
+            // Neither comes before the start.
+            Event::Stopped(_) | Event::Ended(_) => return Err(Error::InitDied(None)),
+        }
+    }
+}
+
 /// See getcwd(3). A directory can lack a name without having been deleted: too long a one, or one that cannot be reached
 /// from the root, as after a lazy unmount.
-fn working_directory() -> Result<Option<PathBuf>, Errno> {
+pub(crate) fn working_directory() -> Result<Option<PathBuf>, Errno> {
     match nix::unistd::getcwd() {
         Ok(path) if path.is_absolute() => Ok(Some(path)),
         Err(Errno::ENOENT) if nix::sys::stat::stat(".").is_ok_and(|status| status.st_nlink == 0) => {
@@ -592,6 +637,10 @@ pub struct Child {
 }
 
 impl Child {
+    pub(crate) fn new(sandbox: Sandbox, started: Started, terminal: Option<OwnedFd>) -> Self {
+        Self { sandbox, started, terminal, outcome: None }
+    }
+
     /// PID 1's pid, as the caller sees it.
     pub fn id(&self) -> u32 {
         self.sandbox.pid().as_raw().unsigned_abs()

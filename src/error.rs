@@ -70,6 +70,8 @@ pub enum Error {
     Output(Errno),
     /// There are no random numbers to be had.
     Random(Errno),
+    /// Something that a pool of sandboxes needs for itself; the text names it.
+    Pool(&'static str, Errno),
     /// No second process could be made, or waited for, that lives on when the first one has returned.
     Detach(Errno),
     /// The monitor of a sandbox was killed before that ran or was ready: which, and the signal.
@@ -115,6 +117,7 @@ impl Error {
             Self::Signal(..) => "signal",
             Self::Wait(_) => "wait",
             Self::Random(_) => "random numbers",
+            Self::Pool(..) => "pool",
             Self::Detach(_) => "detach",
             Self::Monitor(..) => "monitor",
             Self::NotReady(..) => "ready",
@@ -163,6 +166,7 @@ impl Error {
             Self::Pipe(_) => "pipe".into(),
             Self::Output(_) => "stdout".into(),
             Self::Random(_) => "/dev/urandom".into(),
+            Self::Pool(what, _) => (*what).into(),
             Self::Detach(_) => "process".into(),
         }
     }
@@ -184,6 +188,7 @@ impl Error {
             | Self::Signal(_, errno)
             | Self::Wait(errno)
             | Self::Random(errno)
+            | Self::Pool(_, errno)
             | Self::Detach(errno)
             | Self::PidFile(_, errno)
             | Self::IdFile(_, errno)

@@ -54,7 +54,8 @@ impl Executable {
     /// ESTALE: the file is somewhere, but its path leads to another.
     pub fn new(file: OwnedFd) -> Result<Self, Errno> {
         match read_only(clone_tree(Some(file.as_fd()), c"")) {
-            Ok(file) => return Ok(Self { file, path: None }),
+            // Its number shall be in nobody's way either.
+            Ok(file) => return Ok(Self { file: above_stdio(file)?, path: None }),
             Err(Errno::EPERM) => {}
             Err(errno) => return Err(errno),
         }

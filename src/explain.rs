@@ -139,7 +139,17 @@ impl Explained {
 
 fn explain(plan: &Plan) -> Vec<Explained> {
     let Plan { namespaces, maps, init_capabilities, init_ids, kept: layers, warnings: _, init } = plan;
-    let handoff::Plan { log_level, steps, workload, policy, probes, report_namespaces, is_on_one_processor: _ } = init;
+    // What is made ahead is explained by nobody: no command line asks for it.
+    let handoff::Plan {
+        log_level,
+        steps,
+        workload,
+        policy,
+        probes,
+        report_namespaces,
+        is_on_one_processor: _,
+        ahead: _,
+    } = init;
     let mut explained = kept(&workload.descriptors);
     explained.extend(layers.iter().map(kept_layers));
     explained.push(clone(*namespaces, maps.is_some(), init_capabilities));
@@ -1050,6 +1060,7 @@ mod tests {
                 probes: Probes::default(),
                 report_namespaces: true,
                 is_on_one_processor: false,
+                ahead: false,
             },
         }
     }

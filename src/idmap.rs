@@ -133,8 +133,7 @@ fn lines(maps: &[IdMap]) -> String {
 fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
     let path = format!("/proc/{pid}/{name}");
     log::debug!("id map: {path}: {}", content.trim_end().replace('\n', ", "));
-    let written =
-        open(&path, OFlag::O_WRONLY).and_then(|file| nix::unistd::write(&file, content.as_bytes()));
+    let written = open(&path, OFlag::O_WRONLY).and_then(|file| nix::unistd::write(&file, content.as_bytes()));
     match written {
         Ok(length) if length == content.len() => Ok(()),
         // The kernel takes a map as a whole.

@@ -1,6 +1,6 @@
 //! Runs a command in Linux namespaces of its own, under a real PID 1.
 //!
-//! [`Command`] is the way in. The program `launch` is a thin user of this library; docs/architecture.md tells the
+//! [`Command`] is the way in, and [`Pool`] one for those who start many and cannot wait. The program `launch` is a thin user of this library; docs/architecture.md tells the
 //! whole story.
 
 #![deny(unsafe_code)]
@@ -18,6 +18,7 @@ mod kept;
 pub mod log_lines;
 pub mod named;
 pub mod plan;
+mod pool;
 pub mod privileges;
 mod processors;
 pub mod relay;
@@ -45,4 +46,5 @@ pub use plan::{
     Capabilities, HealthCheck, IdMap, Identity, Network, Proc, Ready, RootDirectory, Seccomp, Share, Tmp,
     Volatile,
 };
+pub use pool::{Pool, PoolCommand};
 pub use sandbox::Started;

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ahead;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -567,7 +569,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             steps,
             workload: Workload {
                 command: options.command.clone(),
-                environment: environment(options, caller),
+                environment: environment(&Variables::of(options), &caller.environment),
                 signals: caller.signals,
                 descriptors: Descriptors::Only(options.keep.clone()),
                 group: options.group,
@@ -588,6 +590,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
             },
             report_namespaces: options.report_namespaces,
             is_on_one_processor: caller.may_use_all_processors,
+            ahead: false,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
         kept: layers.and_then(|Layers { layout, kept }| {
@@ -722,7 +725,11 @@ fn check(options: &Options, caller: &Caller) -> Result<(), Error> {
     if options.tmp == (Tmp::Fresh { size: Some(0) }) {
         return wrong("--tmp-size", "must be more than nothing");
     }
-    for (key, _) in &options.set {
+    check_variables(&options.set)
+}
+
+fn check_variables(set: &[(OsString, OsString)]) -> Result<(), Error> {
+    for (key, _) in set {
         if key.is_empty() || key.as_bytes().contains(&b'=') {
             return Err(Error::Option(
                 "--env".into(),
@@ -974,7 +981,7 @@ fn steps(
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
     // After the mounts, so that it is looked for where the workload will find it.
-    steps.extend(directory(options, caller)?);
+    steps.extend(directory(options, &caller.directory)?);
     Ok(steps)
 }
 
@@ -1072,14 +1079,15 @@ fn has_root_of_its_own(options: &Options) -> bool {
     options.root.is_some() || options.files.first().and_then(root_of).is_some()
 }
 
-fn directory(options: &Options, caller: &Caller) -> Result<Option<Step>, Error> {
+/// The step to the directory in which the workload starts, from the caller's.
+fn directory(options: &Options, callers: &Result<Option<PathBuf>, Errno>) -> Result<Option<Step>, Error> {
     if let Some(directory) = &options.directory {
-        return absolute(directory.as_os_str(), caller).map(|path| Some(Step::ChangeDirectory(path)));
+        return absolute_from(callers, directory.as_os_str()).map(|path| Some(Step::ChangeDirectory(path)));
     }
     if has_root_of_its_own(options) {
         return Ok(Some(Step::ChangeDirectory("/".into())));
     }
-    let callers = caller.directory.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string);
+    let callers = callers.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string);
     let has_walls = options.volatile.is_some() || options.read_only || !options.files.is_empty();
     Ok(match callers {
         Some(path) if has_walls => Some(Step::FindDirectory(path)),
@@ -1124,32 +1132,56 @@ fn with_absolute_layers(overlay: Overlay, caller: &Caller) -> Result<Overlay, Er
 
 /// A relative path is one from the caller's directory, by its name: the directory itself may be hidden by a mount.
 fn absolute(path: &OsStr, caller: &Caller) -> Result<OsString, Error> {
+    absolute_from(&caller.directory, path)
+}
+
+fn absolute_from(directory: &Result<Option<PathBuf>, Errno>, path: &OsStr) -> Result<OsString, Error> {
     let path = Path::new(path);
     if path.is_absolute() {
         return Ok(path.into());
     }
-    let directory = caller.directory.clone().map_err(Error::WorkingDirectory)?.unwrap_or_else(|| "/".into());
+    let directory = directory.clone().map_err(Error::WorkingDirectory)?.unwrap_or_else(|| "/".into());
     // Without the dots that stand for nothing; those that stand for a parent are the kernel's to follow.
     Ok(directory.join(path).components().collect::<PathBuf>().into())
 }
 
+/// What becomes of the caller's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variables {
+    clear: bool,
+    unset: Vec<OsString>,
+    set: Vec<(OsString, OsString)>,
+    /// Whether init sets those of [`NOTIFY_VARIABLES`]; the caller's are its manager's.
+    notifies: bool,
+}
+
+impl Variables {
+    fn of(options: &Options) -> Self {
+        Self {
+            clear: options.clear_environment,
+            unset: options.unset.clone(),
+            set: options.set.clone(),
+            notifies: options.ready == Ready::Notify || options.watchdog.is_some(),
+        }
+    }
+}
+
 /// Cleared, then unset, then set, as env(1) does.
-fn environment(options: &Options, caller: &Caller) -> Vec<OsString> {
-    let inherited = if options.clear_environment { &[][..] } else { &caller.environment };
-    // They are the launcher's manager's; init sets its own.
-    let notifies = options.ready == Ready::Notify || options.watchdog.is_some();
+fn environment(variables: &Variables, inherited: &[(OsString, OsString)]) -> Vec<OsString> {
+    let Variables { clear, unset, set, notifies } = variables;
+    let inherited = if *clear { &[][..] } else { inherited };
     let gone = |key: &OsString| {
         key == LOG_VARIABLE
-            || notifies && NOTIFY_VARIABLES.iter().any(|name| key == name)
-            || options.unset.contains(key)
-            || options.set.iter().any(|(set, _)| set == key)
+            || *notifies && NOTIFY_VARIABLES.iter().any(|name| key == name)
+            || unset.contains(key)
+            || set.iter().any(|(set, _)| set == key)
     };
     // A variable that is set twice has its last value.
     let last = |i: &usize| {
-        let (key, _) = &options.set[*i];
-        !options.set[i + 1..].iter().any(|(later, _)| later == key)
+        let (key, _) = &set[*i];
+        !set[i + 1..].iter().any(|(later, _)| later == key)
     };
-    let set = (0..options.set.len()).filter(last).map(|i| &options.set[i]);
+    let set = (0..set.len()).filter(last).map(|i| &set[i]);
     inherited
         .iter()
         .filter(|(key, _)| !gone(key))
@@ -1537,7 +1569,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_cleared_then_unset_then_set() {
-        let variables = |options: &Options| environment(options, &caller());
+        let variables = |options: &Options| environment(&Variables::of(options), &caller().environment);
         assert_eq!(variables(&options()), ["PATH=/bin", "A=1"]);
         let set = vec![("A".into(), "2".into()), ("B".into(), "".into()), ("A".into(), "3".into())];
         let options = Options { unset: vec!["PATH".into(), "B".into()], set, ..options() };

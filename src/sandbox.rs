@@ -6,19 +6,19 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString};
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use launch_init::exit::{self, Outcome};
-use launch_init::handoff::{self, Failure, Happening, Order, Report, body_length, first_body};
+use launch_init::handoff::{self, Failure, Happening, Order, Report, Task, body_length, first_body};
 use launch_init::signals::{self, Received};
 use launch_init::sys::{CStringArray, adopt_descriptor, duplicate, signal_process};
 use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recvmsg, send,
-    setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
+    recvmsg, send, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::unistd::Pid;
 
@@ -46,6 +46,8 @@ pub struct Resources {
 pub enum Event {
     /// The sandbox has a terminal of its own, whose master is this.
     Terminal(OwnedFd),
+    /// It was made ahead, and waits for what to run ([`Sandbox::assign`]).
+    SetUp,
     /// The workload runs.
     Started(Started),
     /// A signal of this number stopped it.
@@ -113,7 +115,7 @@ impl Sandbox {
             pid,
             pidfd,
             memory: Some(memory),
-            reports: Reports { channel: ours, received: Vec::new(), sender: 0, descriptor: None },
+            reports: Reports::through(ours),
             plan: encoded,
             reported: None,
             failure: None,
@@ -122,6 +124,10 @@ impl Sandbox {
             reaped: false,
             is_joined: false,
         };
+        if sandbox.pidfd.as_raw_fd() <= libc::STDERR_FILENO {
+            // Where the caller closed a standard descriptor, the next sandbox would get this one in its place.
+            sandbox.pidfd = duplicate(sandbox.pidfd.as_raw_fd()).map_err(Error::Channel)?;
+        }
         if let Some(maps) = &plan.maps {
             let mask = plan.init.workload.signals.mask;
             idmap::write(sandbox.pidfd(), maps, &helpers, mask)
@@ -137,7 +143,7 @@ impl Sandbox {
             pid,
             pidfd,
             memory: None,
-            reports: Reports { channel, received: Vec::new(), sender: 0, descriptor: None },
+            reports: Reports::through(channel),
             plan,
             reported: None,
             failure: None,
@@ -161,6 +167,33 @@ impl Sandbox {
         let plan = std::mem::take(&mut self.plan);
         send_all(self.reports.channel.as_fd(), &plan)
             .map_err(|errno| self.what_init_says_or(Error::Handoff(errno)))
+    }
+
+    /// Gives a sandbox that was made ahead what it runs, once it waits for that ([`Event::SetUp`]), with as many descriptors
+    /// as [`Task::stdio`] says. Whether the workload runs comes as an event.
+    ///
+    /// # Errors
+    /// [`Error::Handoff`]; EPIPE: init has ended, and nothing was run.
+    pub fn assign(&mut self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        let frame = task.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let numbers: Vec<RawFd> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let rights = if numbers.is_empty() { &[][..] } else { &rights };
+        let channel = self.reports.channel.as_fd();
+        let sent = loop {
+            let parts = [IoSlice::new(&frame)];
+            match sendmsg::<()>(channel.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(sent) => break sent,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::Handoff(errno)),
+            }
+        };
+        send_all(channel, &frame[sent..]).map_err(Error::Handoff)
+    }
+
+    /// Whether init has ended without having read all that it was sent. Known after [`Self::next_event`] has told its end.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.reports.left_unread
     }
 
     /// Init's pid in the caller's PID namespace.
@@ -261,6 +294,7 @@ impl Sandbox {
                 Next::Report(Report::Happened(Happening::MainPid(_))) => {
                     return Ok(Some(Event::MainPid(self.reports.sender)));
                 }
+                Next::Report(Report::SetUp) => return Ok(Some(Event::SetUp)),
                 Next::Report(Report::Happened(happening)) => return Ok(Some(Event::Happened(happening))),
                 Next::Report(Report::Stopped { signal }) => return Ok(Some(Event::Stopped(signal))),
                 Next::Report(Report::Ended(outcome)) => self.reported = Some(outcome),
@@ -419,6 +453,14 @@ struct Reports {
     sender: i32,
     /// A descriptor that came with them.
     descriptor: Option<OwnedFd>,
+    /// Whether the other end was closed before all had been read there.
+    left_unread: bool,
+}
+
+impl Reports {
+    fn through(channel: OwnedFd) -> Self {
+        Self { channel, received: Vec::new(), sender: 0, descriptor: None, left_unread: false }
+    }
 }
 
 /// What came through the channel.
@@ -440,8 +482,11 @@ impl Reports {
                 return Ok(Next::Report(report));
             }
             match self.receive(flags) {
-                // Init ended without having read all of the plan.
-                Ok(0) | Err(Errno::ECONNRESET) => return Ok(Next::End),
+                Ok(0) => return Ok(Next::End),
+                Err(Errno::ECONNRESET) => {
+                    self.left_unread = true;
+                    return Ok(Next::End);
+                }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Next::Nothing),
                 Err(errno) => return Err(Error::Channel(errno)),

@@ -319,3 +319,15 @@ pub fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
         nix::sys::stat::Mode::empty(),
     )
 }
+
+/// The soft and the hard limit of this process for a resource, by its number; `u64::MAX` is none. See prlimit(2).
+///
+/// # Errors
+/// EINVAL: there is no such resource.
+pub fn limit(resource: u32) -> Result<(u64, u64), Errno> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let none = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: pid 0 is this process; for null the kernel sets nothing, and it writes one live rlimit64.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, none, &raw mut limit) };
+    Errno::result(result).map(|_| (limit.rlim_cur, limit.rlim_max))
+}

@@ -217,7 +217,8 @@ impl<F: FnOnce()> Watch<'_, F> {
             Event::Happened(Happening::RunEnded { outcome, again: true, .. }) => {
                 self.status.run_ended(outcome);
             }
-            Event::Happened(_) | Event::MainPid(_) => {}
+            // Nothing that is watched here is made ahead.
+            Event::Happened(_) | Event::MainPid(_) | Event::SetUp => {}
             Event::Ended(outcome) => {
                 match self.relay.take() {
                     // Whoever is left inside may go on writing.

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod accounts;
+mod ahead;
 mod descendants;
 pub mod error;
 mod event_loop;
@@ -66,9 +67,9 @@ pub const JOIN_OPTION: &str = "--join";
 /// Whether a process with these arguments was executed as init: by a path that ends in `launch-init`, or in the name of a
 /// program that it stands in for.
 pub fn called_as_init(arguments: &[OsString]) -> bool {
-    arguments.first().is_some_and(|name| {
-        Path::new(name).file_name() == Some(NAME.as_ref()) || Program::of(name).is_some()
-    })
+    arguments
+        .first()
+        .is_some_and(|name| Path::new(name).file_name() == Some(NAME.as_ref()) || Program::of(name).is_some())
 }
 
 /// linux/capability.h. With it a chroot can be left.
@@ -154,6 +155,9 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         }
     };
     let signals = prepare_signals()?;
+    if plan.ahead && !ahead::wait_for_task(channel, &signals, &mut plan)? {
+        return Ok(End::Abandoned);
+    }
     let target = match plan.workload.group {
         Group::Own { .. } | Group::Session => Target::Group,
         Group::Callers => Target::Main,

@@ -2,17 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, recv, sendmsg};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recv, recvmsg, sendmsg,
+};
 use nix::unistd::{Pid, getgid, getuid};
 
 use crate::error::Error;
-use crate::handoff::{HEADER, Happening, Join, Plan, Report, body_length};
+use crate::handoff::{HEADER, Happening, Join, Plan, Report, Task, body_length};
 use crate::sys;
 
 /// So much of a socket's buffer (some 200 KB, socket(7), wmem_default) may be full of what can be dropped.
@@ -46,10 +48,63 @@ impl Channel {
         Join::decode(&self.receive_frame()?).map_err(Error::Plan)
     }
 
+    /// Waits for what a sandbox that was made ahead is to run, and takes the descriptors that come with it.
+    ///
+    /// # Errors
+    /// As [`Self::receive_plan`].
+    pub(crate) fn receive_task(&self) -> Result<(Task, Vec<OwnedFd>), Error> {
+        let mut header = [0; HEADER];
+        // They come with the first byte.
+        let (length, descriptors) =
+            self.receive_with_descriptors(&mut header).map_err(|errno| match errno {
+                Errno::ECONNRESET => Error::LauncherGone,
+                errno => Error::Channel(errno),
+            })?;
+        if length == 0 {
+            return Err(Error::LauncherGone);
+        }
+        self.read_exact(&mut header[length..])?;
+        let task = Task::decode(&self.receive_body(header)?).map_err(Error::Plan)?;
+        // The kernel leaves out those for which there is no number left.
+        let expected = task.stdio.iter().filter(|comes| **comes).count();
+        if descriptors.len() == expected {
+            Ok((task, descriptors))
+        } else {
+            Err(Error::Channel(Errno::EMFILE))
+        }
+    }
+
+    fn receive_with_descriptors(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+        let mut control = nix::cmsg_space!([RawFd; 3]);
+        let mut descriptors = Vec::new();
+        loop {
+            let mut parts = [IoSliceMut::new(&mut *buffer)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            match recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Ok(message) => {
+                    for part in message.cmsgs()? {
+                        if let ControlMessageOwned::ScmRights(numbers) = part {
+                            for number in numbers {
+                                descriptors.push(sys::adopt_descriptor(number)?);
+                            }
+                        }
+                    }
+                    return Ok((message.bytes, descriptors));
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
     /// The body of the next frame.
     fn receive_frame(&self) -> Result<Vec<u8>, Error> {
         let mut header = [0; HEADER];
         self.read_exact(&mut header)?;
+        self.receive_body(header)
+    }
+
+    fn receive_body(&self, header: [u8; HEADER]) -> Result<Vec<u8>, Error> {
         let mut body = vec![0; body_length(header).map_err(Error::Plan)?];
         self.read_exact(&mut body)?;
         Ok(body)

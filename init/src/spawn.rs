@@ -66,16 +66,15 @@ fn spawn_standing_still(
     extra: &Extra<'_>,
 ) -> Result<(Pid, OwnedFd), Error> {
     let mut failure = None;
-    let spawned = sys::fork_sharing_memory(|| {
-        match run_workload(workload, program, privileges, None, extra) {
+    let spawned =
+        sys::fork_sharing_memory(|| match run_workload(workload, program, privileges, None, extra) {
             Ended::With(code) => code,
             Ended::Failed(reason) => {
                 let code = reason.code;
                 failure = Some(reason);
                 code
             }
-        }
-    });
+        });
     let (pid, pidfd) = spawned.map_err(|errno| Error::Own("fork", errno))?;
     match failure {
         None => Ok((pid, pidfd)),
@@ -183,8 +182,7 @@ fn run_workload(
 ) -> Ended {
     extra.tell(Moment::Started(&program.name));
     if extra.listen_pid {
-        program.environment =
-            c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
+        program.environment = c_strings(&listen_pid(&workload.environment)).unwrap_or(program.environment);
     }
     let Err(failure) = become_workload(workload, &program, privileges, hold, extra);
     match extra.exec_failure {

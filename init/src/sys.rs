@@ -270,8 +270,7 @@ const MOST_PROCESSORS: usize = 8192;
 pub fn processors() -> Result<Vec<u8>, Errno> {
     let mut set = [0_u8; MOST_PROCESSORS / 8];
     // SAFETY: the kernel writes that many bytes at the most; 0 is this thread.
-    let length =
-        unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, set.len(), set.as_mut_ptr()) };
+    let length = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, set.len(), set.as_mut_ptr()) };
     Errno::result(length).map(|length| set[..usize::try_from(length).unwrap_or(0)].to_vec())
 }
 
@@ -582,8 +581,7 @@ pub fn read_short<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a str, Errno
 /// # Errors
 /// EMFILE, ENFILE.
 pub fn open_null() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlag::O_RDWR)
-        .or_else(|_| nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(end, _)| end))
+    open("/dev/null", OFlag::O_RDWR).or_else(|_| nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(end, _)| end))
 }
 
 /// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
@@ -610,6 +608,11 @@ pub struct CStringArray {
     pointers: Vec<*const c_char>,
     strings: Vec<CString>,
 }
+
+// SAFETY: the pointers are to the strings, which are its own and never changed.
+unsafe impl Send for CStringArray {}
+// SAFETY: the same; shared, they are only read.
+unsafe impl Sync for CStringArray {}
 
 impl CStringArray {
     /// Takes the strings in their order.

@@ -148,7 +148,7 @@ impl Beside {
                     self.detach();
                 }
             }
-            Event::MainPid(_) | Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
+            Event::MainPid(_) | Event::Terminal(_) | Event::SetUp | Event::Stopped(_) | Event::Ended(_) => {}
         }
     }
 

@@ -122,6 +122,7 @@ impl JoinContext {
                 probes: Probes::default(),
                 report_namespaces: false,
                 is_on_one_processor: false,
+                ahead: false,
             },
         })
     }

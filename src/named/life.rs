@@ -189,7 +189,7 @@ pub fn event(event: &Event, state: &State) -> Option<(&'static str, Value)> {
         }
         Event::MainPid(pid) => return Some(("main-pid", json!({ "pid": pid }))),
         Event::Happened(happening) => happening,
-        Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => return None,
+        Event::Terminal(_) | Event::SetUp | Event::Stopped(_) | Event::Ended(_) => return None,
     };
     Some(match happening {
         Happening::Ready => ("ready", json!({})),
@@ -280,6 +280,7 @@ mod tests {
             seccomp: crate::seccomp::Choice::Default,
             log_level: 0,
             tree: None,
+            may_use_all_processors: false,
         };
         let plan = crate::plan::plan(&options, &caller).unwrap();
         let identity = Identity {

@@ -129,7 +129,7 @@ impl Monitor {
             Event::Started(started) => self.life.started(started, &life::now()),
             Event::Happened(happening) => self.life.happened(happening, SystemTime::now()),
             Event::MainPid(pid) => self.life.state.pid = Some(*pid),
-            Event::Terminal(_) | Event::Stopped(_) | Event::Ended(_) => {}
+            Event::Terminal(_) | Event::SetUp | Event::Stopped(_) | Event::Ended(_) => {}
         }
         if let Event::Happened(Happening::RunEnded { .. }) = event {
             self.joiners.iter().for_each(Joiner::tell_of_the_end);

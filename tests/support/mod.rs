@@ -72,7 +72,7 @@ pub fn executable(path: &Path, content: impl AsRef<[u8]>) {
 }
 
 /// Removes a folder when this process is gone, however it ends: nothing static is dropped.
-fn remove_at_exit(folder: &Path) {
+pub fn remove_at_exit(folder: &Path) {
     let mut waiting = Command::new("sh");
     waiting.args(["-c", "read -r _; exec rm -rf -- \"$0\""]).arg(folder);
     waiting.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use super::{
     Account, CapabilitySets, Descriptors, Failure, FileSystem, Group, Happening, Instruction, Join, Limit,
-    Name, Order, Overlay, Plan, Probes, Report, Root, SignalState, Source, Step, Upper, Why, Workload,
+    Name, Order, Overlay, Plan, Probes, Report, Root, SignalState, Source, Step, Task, Upper, Why, Workload,
 };
 use crate::exit::Outcome;
 use crate::supervisor::{Health, Leftovers, Policy, Readiness, Restart, Rewrites};
 
 /// The format of the frames below. It changes whenever one of the types changes.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 const MAGIC: [u8; 4] = *b"lnch";
 /// Magic, version, length of the body.
@@ -82,9 +82,7 @@ impl Plan {
         w.list(&self.steps, Writer::step);
         w.list(&self.workload.command, |w, s| w.bytes(s.as_bytes()));
         w.list(&self.workload.environment, |w, s| w.bytes(s.as_bytes()));
-        w.u64(self.workload.signals.mask);
-        w.bool(self.workload.signals.ignore_pipe);
-        w.bool(self.workload.signals.ignore_child);
+        w.signal_state(self.workload.signals);
         let keep = match &self.workload.descriptors {
             Descriptors::Inherited => None,
             Descriptors::Only(keep) => Some(keep),
@@ -154,6 +152,7 @@ impl Plan {
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
         w.bool(self.is_on_one_processor);
+        w.bool(self.ahead);
         w.finish()
     }
 
@@ -169,7 +168,7 @@ impl Plan {
             workload: Workload {
                 command: r.list(Reader::os_string)?,
                 environment: r.list(Reader::os_string)?,
-                signals: SignalState { mask: r.u64()?, ignore_pipe: r.bool()?, ignore_child: r.bool()? },
+                signals: r.signal_state()?,
                 descriptors: match r.option(|r| r.list(Reader::i32))? {
                     None => Descriptors::Inherited,
                     Some(keep) => Descriptors::Only(keep),
@@ -231,8 +230,9 @@ impl Plan {
             probes: Probes { ready: r.option(Reader::os_string)?, health: r.option(Reader::os_string)? },
             report_namespaces: r.bool()?,
             is_on_one_processor: r.bool()?,
+            ahead: r.bool()?,
         };
-        if plan.workload.command.is_empty() {
+        if plan.workload.command.is_empty() != plan.ahead {
             return Err(Malformed::Body);
         }
         r.finish(plan)
@@ -280,6 +280,48 @@ impl Join {
             },
         };
         r.finish(join)
+    }
+}
+
+impl Task {
+    /// The whole frame.
+    ///
+    /// # Errors
+    /// As [`Plan::encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let mut w = Writer::frame();
+        w.list(&self.command, Writer::os_string);
+        w.list(&self.environment, Writer::os_string);
+        w.signal_state(self.signals);
+        w.option(self.directory.as_ref(), Writer::step);
+        w.option(self.here, |w, (device, inode)| {
+            w.u64(device);
+            w.u64(inode);
+        });
+        w.option(self.timeout, Writer::duration);
+        self.stdio.into_iter().for_each(|comes| w.bool(comes));
+        w.finish()
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    /// [`Malformed::Body`]
+    pub fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader(body);
+        let task = Self {
+            command: r.list(Reader::os_string)?,
+            environment: r.list(Reader::os_string)?,
+            signals: r.signal_state()?,
+            directory: r.option(Reader::step)?,
+            here: r.option(|r| Ok((r.u64()?, r.u64()?)))?,
+            timeout: r.option(Reader::duration)?,
+            stdio: [r.bool()?, r.bool()?, r.bool()?],
+        };
+        if task.command.is_empty() {
+            return Err(Malformed::Body);
+        }
+        r.finish(task)
     }
 }
 
@@ -356,6 +398,7 @@ impl Report {
                 w.u8(6);
                 w.failure(failure);
             }
+            Self::SetUp => w.u8(7),
         }
         w.finish()
     }
@@ -374,6 +417,7 @@ impl Report {
             4 => Self::Terminal,
             5 => Self::Happened(r.happening()?),
             6 => Self::Failed(r.failure()?),
+            7 => Self::SetUp,
             _ => return Err(Malformed::Body),
         };
         r.finish(report)
@@ -533,6 +577,12 @@ impl Writer {
                 self.failure(failure);
             }
         }
+    }
+
+    fn signal_state(&mut self, signals: SignalState) {
+        self.u64(signals.mask);
+        self.bool(signals.ignore_pipe);
+        self.bool(signals.ignore_child);
     }
 
     fn step(&mut self, step: &Step) {
@@ -818,6 +868,10 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn signal_state(&mut self) -> Result<SignalState, Malformed> {
+        Ok(SignalState { mask: self.u64()?, ignore_pipe: self.bool()?, ignore_child: self.bool()? })
+    }
+
     fn step(&mut self) -> Result<Step, Malformed> {
         Ok(match self.u8()? {
             0 => Step::HostName(self.os_string()?),
@@ -1050,6 +1104,19 @@ mod tests {
             probes: Probes { ready: Some("test -e /ready".into()), health: Some("true".into()) },
             report_namespaces: true,
             is_on_one_processor: true,
+            ahead: false,
+        }
+    }
+
+    fn task() -> Task {
+        Task {
+            command: vec!["sh".into(), OsString::from_vec((1..=255).collect())],
+            environment: vec!["A=1".into(), "".into()],
+            signals: SignalState { mask: 5, ignore_pipe: false, ignore_child: true },
+            directory: Some(Step::KeepDirectory("/home".into())),
+            here: Some((u64::MAX, 7)),
+            timeout: Some(Duration::from_millis(3)),
+            stdio: [true, false, true],
         }
     }
 
@@ -1060,6 +1127,7 @@ mod tests {
             Report::Terminal,
             Report::Stopped { signal: 20 },
             Report::Ended(Outcome::Exited(255)),
+            Report::SetUp,
             Report::Ended(Outcome::Killed(64)),
             Report::Ended(Outcome::TimedOut),
             Report::Failed(failure()),
@@ -1129,6 +1197,31 @@ mod tests {
         for end in 0..body.len() {
             assert_eq!(Join::decode(&body[..end]), Err(Malformed::Body), "{end}");
         }
+    }
+
+    #[test]
+    fn a_task_arrives_as_it_was_sent_and_is_refused_where_it_ends_early_or_has_no_command() {
+        let frame = task().encode().unwrap();
+        assert_eq!(Task::decode(first_body(&frame).unwrap().unwrap()), Ok(task()));
+        for end in HEADER..frame.len() {
+            assert_eq!(Task::decode(&frame[HEADER..end]), Err(Malformed::Body), "{end}");
+        }
+        let none = Task { command: Vec::new(), ..task() }.encode().unwrap();
+        assert_eq!(Task::decode(&none[HEADER..]), Err(Malformed::Body));
+    }
+
+    #[test]
+    fn a_plan_has_a_command_unless_it_is_made_ahead() {
+        let mut ahead = Plan { ahead: true, ..plan() };
+        let mut changed = |command: Vec<OsString>, is_ahead| {
+            ahead.workload.command = command;
+            ahead.ahead = is_ahead;
+            let frame = ahead.encode().unwrap();
+            Plan::decode(&frame[HEADER..]).map(|plan| plan == ahead)
+        };
+        assert_eq!(changed(vec![], true), Ok(true));
+        assert_eq!(changed(vec!["sh".into()], true), Err(Malformed::Body));
+        assert_eq!(changed(vec![], false), Err(Malformed::Body));
     }
 
     #[test]

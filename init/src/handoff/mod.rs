@@ -32,6 +32,29 @@ pub struct Plan {
     pub report_namespaces: bool,
     /// Whether init is kept on one processor, until the workload has been executed.
     pub is_on_one_processor: bool,
+    /// Whether the sandbox is made ahead: what is started comes later, as a [`Task`], and `workload` has what does not
+    /// depend on it.
+    pub ahead: bool,
+}
+
+/// What a sandbox that was made ahead gets to run, in place of what the plan's workload has of it. Descriptors come with
+/// the message (unix(7), SCM_RIGHTS).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// CMD and its arguments; never empty.
+    pub command: Vec<OsString>,
+    /// `KEY=VALUE`, each.
+    pub environment: Vec<OsString>,
+    /// Its signal state.
+    pub signals: SignalState,
+    /// Where it starts: a step about the working directory; none: in `/`.
+    pub directory: Option<Step>,
+    /// What the caller's directory is, for [`Step::KeepDirectory`], since init is not in it: device and inode number.
+    pub here: Option<(u64, u64)>,
+    /// How long it may run, in place of what the policy has.
+    pub timeout: Option<Duration>,
+    /// Which of stdin, stdout and stderr come with it, in their order. One that does not is /dev/null.
+    pub stdio: [bool; 3],
 }
 
 impl Plan {
@@ -529,6 +552,8 @@ pub enum Report {
     },
     /// The sandbox has a terminal; its master comes with the message (unix(7), SCM_RIGHTS).
     Terminal,
+    /// Everything is set up in a sandbox that was made ahead: init waits for the [`Task`].
+    SetUp,
     /// The workload was executed, for the first time or again. Its pid inside; outside it comes as the message's
     /// credentials.
     Started {

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 
 use nix::errno::Errno;
-use nix::sys::stat::stat;
+use nix::sys::stat::{fstat, stat};
 use nix::unistd::{chdir, fchdir};
 
 use super::problem::Problem;
@@ -47,10 +47,30 @@ pub(super) fn keep(path: &OsStr) -> Result<(), Errno> {
         Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => Ok(()),
         // The caller may be in a directory whose parents it may not search; so may the workload.
         Err(Errno::EACCES) => Ok(()),
-        Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {
-            log::warn!("working directory: {}: hidden by a fresh mount, starting in /", path.display());
-            chdir("/")
-        }
+        Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => start_in_root(path),
         Err(errno) => Err(errno),
     }
+}
+
+/// [`keep`] for who is not in the caller's directory, which is the inode `here` of its device: goes there, if `path` still
+/// leads to it.
+pub(super) fn go_back(path: &OsStr, here: (u64, u64)) -> Result<(), Problem> {
+    match directory_inside(path) {
+        Ok(directory) => {
+            let there = fstat(&directory)?;
+            if (there.st_dev, there.st_ino) == here {
+                Ok(fchdir(&directory)?)
+            } else {
+                Ok(start_in_root(path)?)
+            }
+        }
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(start_in_root(path)?),
+        // Unlike the caller, nobody is in it already.
+        Err(_) => find(path),
+    }
+}
+
+fn start_in_root(path: &OsStr) -> Result<(), Errno> {
+    log::warn!("working directory: {}: hidden by a fresh mount, starting in /", path.display());
+    chdir("/")
 }

@@ -83,6 +83,21 @@ pub(crate) fn carry_out(steps: &[Step], launcher: Option<BorrowedFd<'_>>) -> Res
     Ok(setup.ready)
 }
 
+/// Goes to the directory in which a workload starts whose sandbox was made ahead. `here` is the caller's, for
+/// [`Step::KeepDirectory`].
+///
+/// # Errors
+/// [`Error::Setup`]
+pub(crate) fn go_to(step: &Step, here: Option<(u64, u64)>) -> Result<(), Error> {
+    let gone = match (step, here) {
+        (Step::KeepDirectory(path), Some(here)) => directory::go_back(path, here),
+        (Step::ChangeDirectory(path), _) => directory::change(path),
+        (Step::KeepDirectory(path) | Step::FindDirectory(path), _) => directory::find(path),
+        _ => Err(Errno::EINVAL.into()),
+    };
+    gone.map_err(|problem| Error::Setup(Box::new(step.clone()), problem))
+}
+
 /// What the set-up has to do with while it lasts.
 struct Setup<'a> {
     tree: Tree,
