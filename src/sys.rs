@@ -99,7 +99,9 @@ const STACK_ALIGNMENT: usize = 16;
 /// As clone(2).
 pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     let flags = c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
-    let flags = flags | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // Whoever changes ids is closed to others, and everybody whose memory it shares with it: commit_creds in kernel/cred.c.
+    let shared = if image.ids == InitIds::default() { libc::CLONE_VM } else { 0 };
+    let flags = flags | shared | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let image = Box::into_raw(Box::new(image));
