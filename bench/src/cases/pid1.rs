@@ -42,8 +42,8 @@ struct Amounts {
 const FULL: Amounts = Amounts {
     memory_rounds: 5,
     idle: Duration::from_secs(60),
-    orphan_rounds: 7,
-    orphans: 10_000,
+    orphan_rounds: 5,
+    orphans: 5_000,
     latency_rounds: 21,
     latencies: 1_000,
     signals: 1_000_000,
