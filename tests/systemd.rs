@@ -193,9 +193,11 @@ fn the_unit_in_the_documentation_is_valid() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/launch@.service");
     let unit = fs::read_to_string(unit).expect("unit");
     // It is looked whether what is to be executed is there.
-    let installed = "/usr/local/bin/launch";
+    let installed = "ExecStart=launch ";
     assert_eq!(unit.matches(installed).count(), 1);
-    let path = place.folder.file("launch@web.service", unit.replace(installed, program().to_str().unwrap()));
+    let path = place
+        .folder
+        .file("launch@web.service", unit.replace(installed, &format!("ExecStart={} ", program().display())));
     let mut verify = Command::new("systemd-analyze");
     verify.args(["verify", "--man=no", &path]);
     let output = run(&mut verify);
