@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{code_and_stderr, program, run, stdout_of, text};
+use support::{cannot_run, code_and_stderr, program, run, stdout_of, text};
 
 #[test]
 fn the_man_pages_are_those_that_the_definitions_give() {
@@ -23,6 +23,19 @@ fn the_man_pages_are_those_that_the_definitions_give() {
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
         assert!(committed == page, "docs/{name} is out of date: UPDATE_MAN_PAGE=1 cargo test --test manual");
+    }
+}
+
+#[test]
+fn man_shows_the_pages_without_a_warning() {
+    if Command::new("man").arg("--version").output().is_err() {
+        return cannot_run("the man pages' form", "man is not installed");
+    }
+    for name in ["launch.1", "launch-init.1"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-Tutf8", "-l"]).arg(&page).env("MANWIDTH", "80");
+        assert!(stdout_of(&mut man).len() > 1000, "{name}");
     }
 }
 
