@@ -584,6 +584,7 @@ fn kernel_version() -> (u32, u32) {
 }
 
 /// Read from the files themselves: a static program cannot load the libraries that nsswitch.conf(5) names.
+#[cold]
 fn subordinate_ids() -> subids::Files {
     let read = |path: &str| match std::fs::read(path) {
         Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
