@@ -154,10 +154,19 @@ fn become_init(image: &mut InitImage) -> ! {
     if let Some(end) = frame.last_chunk_mut() {
         *end = (errno as i32).to_ne_bytes();
     }
-    // SAFETY: sends bytes of a live slice; _exit ends this process without running what the parent has registered for
-    // its own end.
+    // SAFETY: sends bytes of a live slice, by the call's number as below; _exit ends this process without running what the
+    // parent has registered for its own end.
     unsafe {
-        libc::send(image.channel, frame.as_ptr().cast(), frame.len(), libc::MSG_NOSIGNAL);
+        let (to, size) = (std::ptr::null::<libc::sockaddr>(), 0);
+        libc::syscall(
+            libc::SYS_sendto,
+            image.channel,
+            frame.as_ptr(),
+            frame.len(),
+            libc::MSG_NOSIGNAL,
+            to,
+            size,
+        );
         libc::_exit(launch_init::exit::FAILED.into())
     }
 }
@@ -222,9 +231,21 @@ pub fn close_all_but(open: &[RawFd]) -> Result<(), Errno> {
 /// away (commit_creds in kernel/cred.c), and with it /proc/PID from its own user.
 fn wait_for_plan(channel: RawFd) -> Result<(), Errno> {
     let mut polled = libc::pollfd { fd: channel, events: libc::POLLIN, revents: 0 };
+    let for_ever = std::ptr::null::<libc::timespec>();
     loop {
-        // SAFETY: one live pollfd.
-        match Errno::result(unsafe { libc::poll(&raw mut polled, 1, -1) }) {
+        // By its number: the C library's function writes to the thread's state, and the thread that cloned may be no more.
+        // SAFETY: one live pollfd; for null the kernel knows no end, and leaves the signal mask as it is.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                &raw mut polled,
+                1,
+                for_ever,
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        match Errno::result(result) {
             Ok(_) => return Ok(()),
             // Every signal is blocked, but a debugger interrupts too.
             Err(Errno::EINTR) => {}
