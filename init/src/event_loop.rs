@@ -258,8 +258,7 @@ impl EventLoop<'_> {
                     if let Above::Terminal(terminal) = &self.above {
                         terminal.take_back();
                     }
-                    self.has_guests =
-                        self.supervisor.waits_for_others() && !self.is_alone && has_guests();
+                    self.has_guests = self.supervisor.waits_for_others() && !self.is_alone && has_guests();
                     if self.has_guests {
                         return (None, false);
                     }
