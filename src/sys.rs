@@ -5,6 +5,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr::NonNull;
 
 use launch_init::sys::{
     CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
@@ -69,16 +70,23 @@ pub struct Cloned {
 /// The child's stack and image. Dropped, they stay: the child may still need them.
 #[derive(Debug)]
 pub struct ChildsMemory {
-    image: ManuallyDrop<Box<InitImage>>,
+    /// Of a Box, which would be nobody else's to write to.
+    image: NonNull<InitImage>,
     stack: ManuallyDrop<Vec<MaybeUninit<u8>>>,
 }
+
+// SAFETY: nothing of it is read or written here until its only owner frees it, and what it is made of may go to any thread.
+unsafe impl Send for ChildsMemory {}
+// SAFETY: whoever shares it can do nothing with it.
+unsafe impl Sync for ChildsMemory {}
 
 impl ChildsMemory {
     /// Frees them, of a child that has ended. The caller has seen that: it has reaped it, or somebody else has.
     pub fn free(mut self) {
-        // SAFETY: `self` is consumed, so that nobody uses them again here; and the child has ended.
+        // SAFETY: `self` is consumed, so that nobody uses them again here, and the child has ended; the image was
+        // a Box.
         unsafe {
-            ManuallyDrop::drop(&mut self.image);
+            drop(Box::from_raw(self.image.as_ptr()));
             ManuallyDrop::drop(&mut self.stack);
         }
     }
@@ -104,7 +112,7 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     let flags = flags | shared | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let image = Box::into_raw(Box::new(image));
+    let image = NonNull::from(Box::leak(Box::new(image)));
     let mut pidfd: RawFd = -1;
     // SAFETY: the stack grows down from its aligned end, and it and the image live until `ChildsMemory` is freed, which is
     // after the child's end; from here on only the child uses them. It shares all other memory, too, of which it changes
@@ -112,10 +120,8 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     // this thread, but then the launch fails. No signal handler runs in it, since every signal is blocked.
     let pid = unsafe {
         let top = top.sub(top.addr() % STACK_ALIGNMENT);
-        libc::clone(start_child, top.cast(), flags, image.cast(), &raw mut pidfd)
+        libc::clone(start_child, top.cast(), flags, image.as_ptr().cast(), &raw mut pidfd)
     };
-    // SAFETY: made by into_raw above.
-    let image = ManuallyDrop::new(unsafe { Box::from_raw(image) });
     let memory = ChildsMemory { image, stack: ManuallyDrop::new(stack) };
     match Errno::result(pid) {
         Ok(pid) => {
