@@ -584,6 +584,7 @@ fn kernel_version() -> (u32, u32) {
 }
 
 /// Read from the files themselves: a static program cannot load the libraries that nsswitch.conf(5) names.
+#[cold]
 fn subordinate_ids() -> subids::Files {
     let read = |path: &str| match std::fs::read(path) {
         Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
@@ -616,6 +617,9 @@ static CAN_BE_INIT: AtomicBool = AtomicBool::new(false);
 pub fn become_init_if_asked() {
     let arguments: Vec<_> = std::env::args_os().collect();
     if launch_init::called_as_init(&arguments) {
+        // The launcher had blocked every signal. Where the C library is musl, the handlers of Rust's runtime have it let two
+        // of them through again. The kernel refuses no mask.
+        let _ = signals::block_all();
         let code = launch_init::run(arguments);
         std::process::exit(code.into());
     }

@@ -100,9 +100,7 @@ pub fn hint(error: &Error, facts: &Facts) -> Option<String> {
             "an outer container's seccomp filter may forbid it (docker and podman: --security-opt seccomp=unconfined)"
                 .into(),
         ),
-        (Error::Clone(..), Errno::ENOSYS) => {
-            Some("clone3 is missing: Linux 5.12 is needed, and an outer container's seccomp filter that knows it".into())
-        }
+        (Error::Clone(..), Errno::ENOSYS) => Some("Linux 5.12 is needed, and pidfds".into()),
         (Error::Clone(..), Errno::EAGAIN) => {
             Some("a limit of processes is reached: ulimit -u, or the cgroup's pids.max".into())
         }

@@ -143,6 +143,7 @@ fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
 }
 
 /// Has a helper write a map; or why it did not, in words.
+#[cold]
 fn run(program: &Path, pid: u32, kind: Kind, map: &[IdMap], mask: u64) -> Result<(), String> {
     let mut command = Command::new(program);
     command.arg(pid.to_string());

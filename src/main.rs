@@ -141,6 +141,7 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
     (command, terminal)
 }
 
+#[cold]
 fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
     log_lines::start(cli.verbosity());
     cli.settings()?;
@@ -153,6 +154,7 @@ fn explain(cli: &Cli, signals: SignalState, form: Form) -> Result<u8, Error> {
 }
 
 /// What could not be compared is said, and makes the list one that cannot be relied on.
+#[cold]
 fn list_changes(directory: &Path) -> Result<u8, Error> {
     let Diff { changes, failures } = diff::diff(directory)?;
     print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())?;
@@ -182,6 +184,7 @@ fn let_go(handed_on: &[i32], relays: bool) {
 }
 
 /// One line, and a hint below where the cause is known. A closed stderr is no reason to panic.
+#[cold]
 fn report(error: &Error) {
     let mut text = format!("launch: {error}\n");
     if let Some(hint) = hints::hint(error, &Facts::read()) {

@@ -404,7 +404,7 @@ pub struct Caller {
 /// What will be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The flags for clone3(2).
+    /// The flags for clone(2).
     pub namespaces: u64,
     /// The id maps; none without a new user namespace.
     pub maps: Option<IdMaps>,

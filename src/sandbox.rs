@@ -339,6 +339,7 @@ impl Sandbox {
     }
 
     /// The cause, when the launcher's own step failed because init had ended: what init said, or else `error`.
+    #[cold]
     fn what_init_says_or(&mut self, error: Error) -> Error {
         let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
         loop {

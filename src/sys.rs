@@ -124,6 +124,13 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     };
     let memory = ChildsMemory { image, stack: ManuallyDrop::new(stack) };
     match Errno::result(pid) {
+        // The kernel knows no CLONE_PIDFD, and nothing of what follows.
+        Ok(pid) if pidfd < 0 => {
+            let _ = launch_init::sys::kill(pid, libc::SIGKILL);
+            let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
+            memory.free();
+            Err(Errno::ENOSYS)
+        }
         Ok(pid) => {
             // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

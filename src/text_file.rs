@@ -32,6 +32,7 @@ impl Display for NotRead {
 }
 
 /// The contents of a regular file.
+#[cold]
 pub(crate) fn read(path: &Path) -> Result<String, NotRead> {
     let of_io = |error: io::Error| NotRead::System(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
     // The open of a FIFO would wait for a writer, and that of a terminal could make it ours.

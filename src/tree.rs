@@ -21,6 +21,7 @@ use crate::volatile::{
 ///
 /// # Errors
 /// [`Error::Tree`]
+#[cold]
 pub fn read(base: &Path, own: &[PathBuf], fresh: Fresh, kept: Option<Kept>) -> Result<Tree, Error> {
     let base = fs::canonicalize(base).map_err(|error| failed(base, &error))?;
     let table = "/proc/self/mountinfo";

@@ -547,8 +547,10 @@ fn privileges_fall_last_in_the_workloads_process_and_in_their_order() {
     command.args(["--umask", "022", "--nice", "1", "--oom-score-adj", "1", "--", "/bin/true", "marked"]);
     assert_eq!(run(command.current_dir("/")).status.code(), Some(0));
     let calls = calls_of_the_workload(&log);
-    let mut names: Vec<&str> =
-        calls.iter().map(|call| name_of(call)).filter(|name| !name.is_empty()).collect();
+    // musl's fork puts the mask back that it had.
+    let of_fork = |name: &&str| name.is_empty() || *name == "rt_sigprocmask";
+    let names = calls.iter().map(|call| name_of(call)).skip_while(of_fork);
+    let mut names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
     names.dedup();
     let filters = names.iter().position(|name| *name == "seccomp").into_iter();
     assert!(filters.eq((names.contains(&"seccomp")).then_some(names.len() - 2)), "{calls:#?}");

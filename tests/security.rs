@@ -221,12 +221,12 @@ fn what_is_written_through_proc_exe_never_reaches_the_callers_program() {
 }
 
 #[test]
-fn the_file_of_pid_1_is_on_a_read_only_mount() {
+fn the_file_of_pid_1_is_on_a_read_only_mount_where_it_could_not_be_written_to_by_its_path() {
     if !is_root("opening /proc/PID/exe of init") {
         return;
     }
     for caller in callers() {
-        let mut talk = Talk::start(&mut caller.shell("echo ready; read -r _"));
+        let mut talk = Talk::start(&mut caller.shell_with(&["--read-only"], "echo ready; read -r _"));
         assert_eq!(talk.hear().as_deref(), Some("ready"));
         // The launcher's child.
         let children = format!("/proc/{0}/task/{0}/children", talk.pid());

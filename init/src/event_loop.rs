@@ -453,8 +453,8 @@ impl EventLoop<'_> {
     fn perform(&mut self, action: Action) -> Option<End> {
         match action {
             Action::Forward(signal) => self.forward(signal),
-            // Where SIGTERM has found nobody, there is nobody to be woken up for it.
-            Action::SignalEveryone(libc::SIGCONT) if self.is_alone => {}
+            // SIGTERM has found nobody to be woken up for it, or killed.
+            Action::SignalEveryone(libc::SIGCONT | libc::SIGKILL) if self.is_alone => {}
             Action::SignalEveryone(signal) => self.is_alone = !signal_everyone(signal),
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);

@@ -40,6 +40,7 @@ const ON_THE_WAY: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: u16 = 2000;
 
 /// The whole life; returns the exit code, which is the monitor's to reap and nobody's to read.
+#[cold]
 pub(crate) fn main(descriptor: &OsString) -> u8 {
     let Some(channel) = channel_in(crate::JOIN_OPTION, descriptor) else { return exit::FAILED };
     // For the log, too, which may be used until the end.

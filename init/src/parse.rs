@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crate::handoff::{Account, Name};
+use crate::signals::REAL_TIME;
 use crate::supervisor::{Readiness, Restart};
 
 /// Digits only: Rust's own parser takes `+1`.
@@ -125,9 +126,9 @@ pub fn signal(text: &str) -> Result<i32, String> {
     };
     let known = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     let from_an_end = real_time("RTMIN", "+")
-        .and_then(|n: i32| libc::SIGRTMIN().checked_add(n))
-        .or_else(|| real_time("RTMAX", "-").and_then(|n: i32| libc::SIGRTMAX().checked_sub(n)))
-        .filter(|number| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(number));
+        .and_then(|n: i32| REAL_TIME.start().checked_add(n))
+        .or_else(|| real_time("RTMAX", "-").and_then(|n: i32| REAL_TIME.end().checked_sub(n)))
+        .filter(|number| REAL_TIME.contains(number));
     let by_number = number(text).and_then(|number| i32::try_from(number).ok());
     known
         .or(by_number)

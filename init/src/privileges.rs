@@ -197,7 +197,7 @@ fn set_oom_score(proc: BorrowedFd<'_>, value: i32) -> Result<(), Errno> {
 
 /// What was asked for by its name and cannot be had is an error.
 fn check_available(sets: CapabilitySets) -> Result<(), Failure> {
-    if sets.ambient == u64::MAX {
+    if sets.ambient == u64::MAX || sets.ambient & sets.allowed == 0 {
         return Ok(());
     }
     let asked = sets.ambient & sets.allowed & !sys::capabilities().map_err(failed("capabilities"))?.permitted;

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -316,8 +316,8 @@ impl Program {
         let name = workload.command.first().cloned().unwrap_or_default();
         Ok(Self {
             candidates: candidates(&name, &workload.environment)
-                .into_iter()
-                .map(c_string)
+                .iter()
+                .map(|candidate| c_string(candidate))
                 .collect::<Result<_, _>>()?,
             arguments: c_strings(&workload.command)?,
             environment: c_strings(&workload.environment)?,
@@ -328,11 +328,11 @@ impl Program {
 }
 
 fn c_strings(strings: &[OsString]) -> Result<CStringArray, Error> {
-    strings.iter().cloned().map(c_string).collect::<Result<_, _>>().map(CStringArray::new)
+    strings.iter().map(|string| c_string(string)).collect::<Result<_, _>>().map(CStringArray::new)
 }
 
-fn c_string(string: OsString) -> Result<CString, Error> {
-    CString::new(string.into_vec()).map_err(|error| Error::NulByte(OsString::from_vec(error.into_vec())))
+fn c_string(string: &OsStr) -> Result<CString, Error> {
+    CString::new(string.as_bytes()).map_err(|_| Error::NulByte(string.into()))
 }
 
 fn is_searched(name: &OsStr) -> bool {

@@ -26,6 +26,7 @@ use crate::terminal::Terminal;
 use crate::{accounts, exit, prepare_signals, setup, signals, sys};
 
 /// The whole program; returns its exit code.
+#[cold]
 pub(crate) fn main(program: Option<Program>, name: &OsStr, arguments: Vec<OsString>) -> u8 {
     // Before anything else: from here on no signal is lost, and none ends us.
     let mask = signals::block_all();

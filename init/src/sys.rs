@@ -98,7 +98,10 @@ static SIGPIPE_CAME_IGNORED: AtomicBool = AtomicBool::new(false);
 static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
 extern "C" fn note_what_came() {
-    SIGPIPE_CAME_IGNORED.store(is_ignored(libc::SIGPIPE), Ordering::Relaxed);
+    // As the runtime does it a moment later, where there is one.
+    // SAFETY: SIG_IGN runs no code of ours.
+    let came = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    SIGPIPE_CAME_IGNORED.store(came == libc::SIG_IGN, Ordering::Relaxed);
     let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: three live records; it does not wait. Whether a descriptor is open it says in `revents`.
     unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) };
@@ -108,7 +111,7 @@ extern "C" fn note_what_came() {
 }
 
 // SAFETY: the loader calls each function in .init_array once, before main and its runtime; this one calls
-// sigaction and poll and stores to atomics, which need no runtime.
+// signal and poll and stores to atomics, which need no runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
@@ -117,8 +120,8 @@ static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
 /// and returns the exit code.
 ///
 /// The runtime's start is a dozen system calls, two mappings and as many page faults, in a program that is executed twice for
-/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, SIGPIPE ignored, and at the end stdout
-/// flushed. What is missed is its word about a stack overflow, which is a SIGSEGV without one.
+/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, and at the end stdout flushed; SIGPIPE is
+/// ignored before. What is missed is its word about a stack overflow, which is a SIGSEGV without one.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -155,9 +158,6 @@ pub fn take_the_runtimes_place() {
         if came_closed(fd) && unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } != fd {
             std::process::abort();
         }
-    }
-    if !sigpipe_came_ignored() && set_ignored(libc::SIGPIPE, true).is_err() {
-        std::process::abort();
     }
 }
 

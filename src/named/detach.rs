@@ -55,6 +55,7 @@ pub struct Launching {
 ///
 /// # Errors
 /// [`Error::Detach`]
+#[cold]
 pub fn detach(keep: &[RawFd]) -> Result<Detached, Error> {
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(Error::Detach)?;
     // Where the caller closed a standard descriptor, one of them may have got its number.

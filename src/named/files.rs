@@ -27,6 +27,7 @@ impl PidFile {
     ///
     /// # Errors
     /// [`Error::PidFile`]
+    #[cold]
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let failed = |errno| Error::PidFile(path.into(), errno);
         let absolute = std::path::absolute(path).map_err(|error| failed(errno_of(&error)))?;
@@ -65,6 +66,7 @@ impl PidFile {
         }
     }
 
+    #[cold]
     fn make(&self) -> Result<File, std::io::Error> {
         OpenOptions::new()
             .write(true)

@@ -76,6 +76,7 @@ impl LogFile {
     ///
     /// # Errors
     /// [`Error::Log`], [`Error::LogFile`]: it cannot be opened, is no regular file, or another one is logged there.
+    #[cold]
     pub fn open(path: &Path, max_size: u64, max_files: u32) -> Result<Self, Error> {
         let failed = |errno| Error::Log(path.into(), errno);
         let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR))?.to_owned();

@@ -77,6 +77,7 @@ impl Monitor {
     ///
     /// # Errors
     /// [`Error::Sandbox`]: nobody could ever speak with it.
+    #[cold]
     pub fn begin(claimed: Claimed, state: State, removes: bool, plan: &Plan) -> Result<Self, Error> {
         let failed = |what: &str, errno: Errno| {
             Error::Sandbox(claimed.name().as_str().into(), format!("{what}: {}", errno.desc()))

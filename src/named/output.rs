@@ -65,6 +65,7 @@ impl Output {
     ///
     /// # Errors
     /// [`Error::Pipe`]
+    #[cold]
     pub fn new(log: Option<LogFile>, passes_on: bool) -> Result<(Self, Ends), Error> {
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         let outside = if passes_on { [Some(stdout.as_fd()), Some(stderr.as_fd())] } else { [None, None] };

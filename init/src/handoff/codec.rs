@@ -101,7 +101,7 @@ impl Plan {
             w.u64(sets.ambient);
         });
         w.bool(self.workload.no_new_privileges);
-        w.list(&self.workload.filters, |w, filter| w.list(filter, Writer::instruction));
+        w.list(&self.workload.filters, |w, filter| w.filter(filter));
         w.list(&self.workload.limits, |w, limit| {
             w.u32(limit.resource);
             w.u64(limit.soft);
@@ -184,7 +184,7 @@ impl Plan {
                 parent_death_signal: r.option(Reader::i32)?,
                 capabilities: r.option(|r| Ok(CapabilitySets { allowed: r.u64()?, ambient: r.u64()? }))?,
                 no_new_privileges: r.bool()?,
-                filters: r.list(|r| r.list(Reader::instruction))?,
+                filters: r.list(Reader::filter)?,
                 limits: r.list(|r| Ok(Limit { resource: r.u32()?, soft: r.u64()?, hard: r.u64()? }))?,
                 oom_score: r.option(Reader::i32)?,
                 niceness: r.option(Reader::i32)?,
@@ -717,13 +717,19 @@ impl Writer {
         }
     }
 
-    fn instruction(&mut self, instruction: &Instruction) {
-        self.0.extend(instruction.code.to_le_bytes());
-        self.u8(instruction.jump_true);
-        self.u8(instruction.jump_false);
-        self.u32(instruction.operand);
+    /// There are hundreds of instructions: as a whole, and not each by its parts.
+    fn filter(&mut self, filter: &[Instruction]) {
+        self.u64(filter.len() as u64);
+        self.0.reserve(filter.len() * INSTRUCTION);
+        for Instruction { code, jump_true, jump_false, operand } in filter {
+            let ([code_0, code_1], [k_0, k_1, k_2, k_3]) = (code.to_le_bytes(), operand.to_le_bytes());
+            self.0.extend_from_slice(&[code_0, code_1, *jump_true, *jump_false, k_0, k_1, k_2, k_3]);
+        }
     }
 }
+
+/// The bytes of an instruction.
+const INSTRUCTION: usize = 8;
 
 /// Takes values from the front of a body.
 struct Reader<'a>(&'a [u8]);
@@ -965,13 +971,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn instruction(&mut self) -> Result<Instruction, Malformed> {
-        Ok(Instruction {
-            code: self.array().map(u16::from_le_bytes)?,
-            jump_true: self.u8()?,
-            jump_false: self.u8()?,
-            operand: self.u32()?,
-        })
+    fn filter(&mut self) -> Result<Vec<Instruction>, Malformed> {
+        let length = usize::try_from(self.u64()?).ok().and_then(|count| count.checked_mul(INSTRUCTION));
+        let (bytes, rest) = length.and_then(|length| self.0.split_at_checked(length)).ok_or(Malformed::Body)?;
+        self.0 = rest;
+        let of = |bytes: &[u8; INSTRUCTION]| {
+            let [code_0, code_1, jump_true, jump_false, k_0, k_1, k_2, k_3] = *bytes;
+            let (code, operand) =
+                (u16::from_le_bytes([code_0, code_1]), u32::from_le_bytes([k_0, k_1, k_2, k_3]));
+            Instruction { code, jump_true, jump_false, operand }
+        };
+        Ok(bytes.as_chunks().0.iter().map(of).collect())
     }
 
     fn rewrites(&mut self) -> Result<Rewrites, Malformed> {

@@ -30,6 +30,7 @@ use crate::cli::sandboxes::Sandboxes;
 use crate::error::Error;
 
 /// Does it; returns the exit status. Each error is handed to `report`.
+#[cold]
 pub fn run(what: &Sandboxes, report: &mut dyn FnMut(&Error)) -> u8 {
     let mut errors = Errors { report, first: None };
     let status = Registry::of_caller().and_then(|registry| match what {
