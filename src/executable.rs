@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, readlink};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
+use nix::unistd::geteuid;
 
 use crate::sandbox::above_stdio;
 
@@ -35,17 +36,15 @@ pub struct Executable {
 
 impl Executable {
     /// The file, with what protects it where those inside could not write to it by its path either. They can reach any file
-    /// but those below the directories `hidden`; none: there may be others that they cannot reach.
+    /// that the caller's user can but those below the directories `hidden`; none: there may be others that they cannot reach.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn for_sandbox(file: OwnedFd, hidden: Option<&[&OsStr]>) -> Result<Self, Errno> {
-        let Some(hidden) = hidden else { return Self::new(file) };
-        let path = path_of(file.as_fd())?;
-        if hidden.iter().any(|directory| Path::new(&path).starts_with(directory)) {
-            return Self::new(file);
+        match hidden {
+            Some(hidden) if is_reachable(file.as_fd(), hidden)? => Ok(Self { file, path: None }),
+            _ => Self::new(file),
         }
-        Ok(Self { file, path: None })
     }
 
     /// `file` may be one of O_PATH.
@@ -112,6 +111,32 @@ pub(crate) fn protected(path: &CStr, file: BorrowedFd<'_>) -> Result<OwnedFd, Er
     if is_same(&fstat(&mount)?, &fstat(file)?) { Ok(mount) } else { Err(Errno::ESTALE) }
 }
 
+/// Whether the path of `file` leads to it for the caller's user, also without capabilities: a root inside has none over what
+/// is another user's.
+fn is_reachable(file: BorrowedFd<'_>, hidden: &[&OsStr]) -> Result<bool, Errno> {
+    let path = path_of(file)?;
+    let path = Path::new(&path);
+    // A mount goes where links lead to.
+    let is_below = |directory: &&OsStr| {
+        path.starts_with(directory)
+            || std::fs::canonicalize(directory).is_ok_and(|target| path.starts_with(target))
+    };
+    if hidden.iter().any(is_below)
+        || !stat(path).is_ok_and(|there| fstat(file).is_ok_and(|own| is_same(&own, &there)))
+    {
+        return Ok(false);
+    }
+    let user = geteuid().as_raw();
+    let is_open = |directory: &Path| stat(directory).is_ok_and(|status| may_search(&status, user));
+    Ok(path.ancestors().skip(1).all(is_open))
+}
+
+/// Whether a user may search a directory by its owner's bits, or is sure to by those of its group and of others.
+fn may_search(directory: &FileStat, user: u32) -> bool {
+    let needed = if directory.st_uid == user { 0o100 } else { 0o011 };
+    directory.st_mode & needed == needed
+}
+
 fn path_of(file: BorrowedFd<'_>) -> Result<OsString, Errno> {
     readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())
 }
@@ -148,4 +173,48 @@ fn read_only(mount: Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
 
 fn is_same(one: &FileStat, other: &FileStat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_reachable_where_its_path_leads_to_it_and_is_not_below_what_is_hidden() {
+        // Whose temporary folder may not be searched by others is its owner, as we are.
+        let folder = tempfile::tempdir_in("/tmp").expect("folder");
+        let (path, link) = (folder.path().join("real/file"), folder.path().join("link"));
+        std::fs::create_dir(folder.path().join("real")).expect("directory");
+        std::os::unix::fs::symlink("real", &link).expect("link");
+        std::fs::write(&path, "").expect("file");
+        let file = File::open(&path).expect("file");
+        let is_reachable = |hidden: &[&OsStr]| is_reachable(file.as_fd(), hidden).expect("path");
+        assert!(is_reachable(&[]));
+        assert!(is_reachable(&["/proc".as_ref(), "/tmp/none".as_ref()]));
+        assert!(!is_reachable(&["/tmp".as_ref()]));
+        assert!(!is_reachable(&[link.as_os_str()]), "a mount goes to where the link leads to");
+        std::fs::write(folder.path().join("other"), "").expect("file");
+        std::fs::hard_link(&path, folder.path().join("kept")).expect("link");
+        std::fs::rename(folder.path().join("other"), &path).expect("rename");
+        std::fs::remove_file(folder.path().join("kept")).expect("remove");
+        assert!(!is_reachable(&[]), "another file has its name");
+    }
+
+    #[test]
+    fn a_directory_may_be_searched_by_its_owner_or_by_group_and_others() {
+        for (owner, mode, user, expected) in [
+            (0, 0o755, 0, true),
+            (0, 0o700, 0, true),
+            (0, 0o677, 0, false),
+            (1000, 0o700, 0, false),
+            (1000, 0o750, 0, false),
+            (1000, 0o701, 0, false),
+            (1000, 0o711, 0, true),
+            (1000, 0o700, 1000, true),
+        ] {
+            let mut status = stat("/").expect("/");
+            (status.st_uid, status.st_mode) = (owner, mode);
+            assert_eq!(may_search(&status, user), expected, "{owner} {mode:o} {user}");
+        }
+    }
 }

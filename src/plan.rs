@@ -425,6 +425,10 @@ impl Plan {
     /// Whether those inside can reach all files outside by their paths, with the same rights as the caller, but those below
     /// these directories.
     pub fn hides_only(&self) -> Option<Vec<&OsStr>> {
+        // Another user may have rights to a file in a directory that it cannot search.
+        if self.init_ids != InitIds::default() || self.init.workload.user.is_some() {
+            return None;
+        }
         let mut hidden = Vec::new();
         for step in &self.init.steps {
             match step {
@@ -1235,6 +1239,22 @@ mod tests {
     fn health() -> HealthCheck {
         let second = Duration::from_secs(1);
         HealthCheck { command: "true".into(), interval: second, timeout: second, retries: 1, restarts: false }
+    }
+
+    #[test]
+    fn whoever_is_the_caller_inside_can_reach_what_the_caller_can() {
+        let user = Some(Account { user: Name::Id(0), group: None, groups: Vec::new() });
+        for (options, caller, expected) in [
+            (options(), caller(), Some(&["/proc", "/tmp"][..])),
+            (options(), root(), Some(&["/proc", "/tmp"])),
+            (Options { tmp: Tmp::Callers, ..options() }, caller(), Some(&["/proc"])),
+            (Options { user, ..options() }, root(), None),
+            (Options { read_only: true, ..options() }, caller(), None),
+        ] {
+            let plan = plan(&options, &caller).unwrap();
+            let expected = expected.map(|paths| paths.iter().map(OsStr::new).collect());
+            assert_eq!(plan.hides_only(), expected, "{options:?}");
+        }
     }
 
     #[test]

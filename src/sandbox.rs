@@ -100,10 +100,15 @@ impl Sandbox {
     /// [`Error::Handoff`], [`Error::Channel`], [`Error::Clone`], [`Error::IdMap`], [`Error::IdHelper`],
     /// [`Error::Inside`], [`Error::InitDied`]; nothing is left behind.
     pub fn start(plan: &Plan, resources: Resources) -> Result<Self, Error> {
-        let encoded = plan.init.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let stay = if plan.init.is_on_one_processor { Stay::begin() } else { None };
+        let encoded = if plan.init.is_on_one_processor == stay.is_some() {
+            plan.init.encode()
+        } else {
+            handoff::Plan { is_on_one_processor: false, ..plan.init.clone() }.encode()
+        };
+        let encoded = encoded.map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
-        let _stay = if plan.init.is_on_one_processor { Stay::begin() } else { None };
         let mask = signals::block_all().map_err(Error::Signals)?;
         let cloned = clone(plan, &resources, &theirs);
         signals::set_mask(mask).map_err(Error::Signals)?;

@@ -5,6 +5,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr::NonNull;
 
 use launch_init::sys::{
     CStringArray, Capabilities, capabilities, close_range, keep_on_exec, raise_ambient, set_capabilities,
@@ -69,16 +70,23 @@ pub struct Cloned {
 /// The child's stack and image. Dropped, they stay: the child may still need them.
 #[derive(Debug)]
 pub struct ChildsMemory {
-    image: ManuallyDrop<Box<InitImage>>,
+    /// Of a Box, which would be nobody else's to write to.
+    image: NonNull<InitImage>,
     stack: ManuallyDrop<Vec<MaybeUninit<u8>>>,
 }
+
+// SAFETY: nothing of it is read or written here until its only owner frees it, and what it is made of may go to any thread.
+unsafe impl Send for ChildsMemory {}
+// SAFETY: whoever shares it can do nothing with it.
+unsafe impl Sync for ChildsMemory {}
 
 impl ChildsMemory {
     /// Frees them, of a child that has ended. The caller has seen that: it has reaped it, or somebody else has.
     pub fn free(mut self) {
-        // SAFETY: `self` is consumed, so that nobody uses them again here; and the child has ended.
+        // SAFETY: `self` is consumed, so that nobody uses them again here, and the child has ended; the image was
+        // a Box.
         unsafe {
-            ManuallyDrop::drop(&mut self.image);
+            drop(Box::from_raw(self.image.as_ptr()));
             ManuallyDrop::drop(&mut self.stack);
         }
     }
@@ -104,7 +112,7 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     let flags = flags | shared | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let image = Box::into_raw(Box::new(image));
+    let image = NonNull::from(Box::leak(Box::new(image)));
     let mut pidfd: RawFd = -1;
     // SAFETY: the stack grows down from its aligned end, and it and the image live until `ChildsMemory` is freed, which is
     // after the child's end; from here on only the child uses them. It shares all other memory, too, of which it changes
@@ -112,10 +120,8 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     // this thread, but then the launch fails. No signal handler runs in it, since every signal is blocked.
     let pid = unsafe {
         let top = top.sub(top.addr() % STACK_ALIGNMENT);
-        libc::clone(start_child, top.cast(), flags, image.cast(), &raw mut pidfd)
+        libc::clone(start_child, top.cast(), flags, image.as_ptr().cast(), &raw mut pidfd)
     };
-    // SAFETY: made by into_raw above.
-    let image = ManuallyDrop::new(unsafe { Box::from_raw(image) });
     let memory = ChildsMemory { image, stack: ManuallyDrop::new(stack) };
     match Errno::result(pid) {
         // The kernel knows no CLONE_PIDFD, and nothing of what follows.
@@ -161,10 +167,19 @@ fn become_init(image: &mut InitImage) -> ! {
     if let Some(end) = frame.last_chunk_mut() {
         *end = (errno as i32).to_ne_bytes();
     }
-    // SAFETY: sends bytes of a live slice; _exit ends this process without running what the parent has registered for
-    // its own end.
+    // SAFETY: sends bytes of a live slice, by the call's number as below; _exit ends this process without running what the
+    // parent has registered for its own end.
     unsafe {
-        libc::send(image.channel, frame.as_ptr().cast(), frame.len(), libc::MSG_NOSIGNAL);
+        let (to, size) = (std::ptr::null::<libc::sockaddr>(), 0);
+        libc::syscall(
+            libc::SYS_sendto,
+            image.channel,
+            frame.as_ptr(),
+            frame.len(),
+            libc::MSG_NOSIGNAL,
+            to,
+            size,
+        );
         libc::_exit(launch_init::exit::FAILED.into())
     }
 }
@@ -229,9 +244,21 @@ pub fn close_all_but(open: &[RawFd]) -> Result<(), Errno> {
 /// away (commit_creds in kernel/cred.c), and with it /proc/PID from its own user.
 fn wait_for_plan(channel: RawFd) -> Result<(), Errno> {
     let mut polled = libc::pollfd { fd: channel, events: libc::POLLIN, revents: 0 };
+    let for_ever = std::ptr::null::<libc::timespec>();
     loop {
-        // SAFETY: one live pollfd.
-        match Errno::result(unsafe { libc::poll(&raw mut polled, 1, -1) }) {
+        // By its number: the C library's function writes to the thread's state, and the thread that cloned may be no more.
+        // SAFETY: one live pollfd; for null the kernel knows no end, and leaves the signal mask as it is.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                &raw mut polled,
+                1,
+                for_ever,
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        match Errno::result(result) {
             Ok(_) => return Ok(()),
             // Every signal is blocked, but a debugger interrupts too.
             Err(Errno::EINTR) => {}

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use launch::sandbox::Event;
 use launch::{Child, Command, Error, FileSystem, Outcome, Source, Step};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -340,4 +341,21 @@ fn the_walls_are_methods_of_the_builder() {
     command.read_only().step(open).step(Step::Mask("/etc/apt".into()));
     assert_eq!(command.status(), Ok(Outcome::Exited(0)));
     assert!(folder.path().join("open/y").exists() && !folder.path().join("x").exists());
+}
+
+#[test]
+fn a_sandbox_is_released_after_the_thread_that_started_it_has_ended() {
+    // So large a stack goes with its thread, and with it what the C library keeps there.
+    let start = || shell("exit 7").start().expect("start");
+    let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(start).expect("thread");
+    let mut sandbox = thread.join().expect("join");
+    sandbox.release().expect("release");
+    let outcome = in_time(move || {
+        loop {
+            if let Event::Ended(outcome) = sandbox.next_event().expect("event") {
+                return outcome;
+            }
+        }
+    });
+    assert_eq!(outcome, Outcome::Exited(7));
 }

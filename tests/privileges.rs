@@ -656,3 +656,19 @@ fn a_profile_that_refuses_execve_is_named() {
          permitted",
     );
 }
+
+#[test]
+fn whoever_may_not_choose_processors_launches_all_the_same() {
+    let folder = public_folder();
+    let profile = folder.path().join("profile.json");
+    let rule = r#"{"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["sched_setaffinity"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"#;
+    fs::write(&profile, rule).expect("profile");
+    for caller in callers() {
+        let options = ["--seccomp", profile.to_str().expect("text"), "--keep-tmp"];
+        let script = format!("exec {} -v -- echo inside", program().display());
+        let output = run(&mut caller.shell_with(&options, &script));
+        assert_eq!(text(&output.stdout), "inside\n", "{caller:?}: {}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains("processor"), "{caller:?}: {}", text(&output.stderr));
+    }
+}

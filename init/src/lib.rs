@@ -167,7 +167,8 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         launcher: Some(channel.as_fd()),
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: proc.as_ref().map(AsFd::as_fd),
-        stands_still: plan.policy.dies_with_launcher,
+        // Before Linux 6.2 one who shares memory cannot be in another time namespace (time_namespaces(7)): EINVAL.
+        stands_still: plan.policy.dies_with_launcher && !plan.steps.contains(&Step::TimeNamespace),
         is_on_one_processor: plan.is_on_one_processor,
         ..With::default()
     };
