@@ -23,6 +23,7 @@ mod rounds;
 mod stats;
 mod syscalls;
 mod targets;
+mod timeline;
 
 use std::fs;
 use std::io::Write;
@@ -37,7 +38,7 @@ use signal_hook::flag;
 
 use cases::Bench;
 use error::Error;
-use figures::Figures;
+use figures::{Figures, Machine};
 use measure::Runner;
 use options::Options;
 use place::Place;
@@ -47,6 +48,8 @@ use progress::Progress;
 const FIGURES: &str = "bench/figures.json";
 /// The committed chart.
 const CHART: &str = "docs/performance.svg";
+/// The committed timeline.
+const TIMELINE: &str = "docs/timeline.svg";
 /// How often what is worse is measured again.
 const AGAIN: usize = 2;
 /// A machine with more load than this has other work.
@@ -76,6 +79,9 @@ fn run() -> Result<(), Error> {
         print!("{}", options::USAGE);
         return Ok(());
     }
+    if options.timeline {
+        return timeline(&options);
+    }
     let figures = match &options.from {
         Some(file) => read(file)?,
         None => measure(&options)?,
@@ -92,7 +98,23 @@ fn run() -> Result<(), Error> {
     if options.check { check(&options, &figures) } else { Ok(()) }
 }
 
-fn measure(options: &Options) -> Result<Figures, Error> {
+/// Takes the timeline, prints and draws it.
+fn timeline(options: &Options) -> Result<(), Error> {
+    let is_interrupted = handle_signals()?;
+    let place = Place::new(options)?;
+    let machine = place::machine(place.is_root);
+    warn_of_load(&machine, &Progress::new());
+    let timeline = timeline::take(options, &place, &Runner::new(&place, is_interrupted))?;
+    println!("{}", report::timeline::table(&timeline));
+    let files = options.svg.as_deref().into_iter().chain(options.write.then_some(Path::new(TIMELINE)));
+    files.into_iter().try_for_each(|file| {
+        let svg = report::timeline::draw(&timeline, &machine);
+        fs::write(file, svg).map_err(Error::at("write", file))
+    })
+}
+
+/// What says that a signal wants us to end. Whom somebody leaves over comes to us, who wait for them.
+fn handle_signals() -> Result<Arc<AtomicBool>, Error> {
     let is_interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The second one ends it at once.
@@ -100,17 +122,25 @@ fn measure(options: &Options) -> Result<Figures, Error> {
             .and_then(|_| flag::register(signal, Arc::clone(&is_interrupted)))
             .map_err(Error::of("handle", "signals"))?;
     }
-    // Whom somebody leaves over comes to us, who wait for them.
     set_child_subreaper(true).map_err(Error::of("prctl", "PR_SET_CHILD_SUBREAPER"))?;
+    Ok(is_interrupted)
+}
+
+fn warn_of_load(machine: &Machine, progress: &Progress) {
+    if machine.load > LOAD {
+        let load = machine.load;
+        progress
+            .say(&format!("the machine has other work (a load of {load}): times mean little, ratios may do"));
+    }
+}
+
+fn measure(options: &Options) -> Result<Figures, Error> {
+    let is_interrupted = handle_signals()?;
     let place = Place::new(options)?;
     let mut figures =
         Figures { machine: place::machine(place.is_root), quick: options.quick, cases: Vec::new() };
     let progress = Progress::new();
-    if figures.machine.load > LOAD {
-        let load = figures.machine.load;
-        progress
-            .say(&format!("the machine has other work (a load of {load}): times mean little, ratios may do"));
-    }
+    warn_of_load(&figures.machine, &progress);
     let runner = Runner::new(&place, is_interrupted);
     let mut bench = Bench { options, place: &place, runner: &runner, progress };
     let is_on_stdout = options.json.as_deref() == Some(Path::new("-"));

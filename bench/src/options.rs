@@ -26,6 +26,9 @@ shorter launch takes.
   --json FILE      write the figures to FILE ('-': stdout, without tables)
   --svg FILE       draw them
   --from FILE      do not measure: take the figures of FILE
+  --timeline       instead of all this: trace starts of launch by perf (root), and
+                   print what each step takes; --write writes docs/timeline.svg,
+                   --svg FILE another
 
   --case NAME,...  only these: start, library, calls, parallel, alive, binds,
                    pid1; or one of a case, as start/net
@@ -70,6 +73,8 @@ pub struct Options {
     pub svg: Option<PathBuf>,
     /// Where the figures come from, if they are not measured.
     pub from: Option<PathBuf>,
+    /// What the steps of one launch take, instead of cases.
+    pub timeline: bool,
     /// Cases, or `case/part`; all where none is named.
     pub cases: Vec<String>,
     /// Rows; all where none is named.
@@ -97,6 +102,7 @@ impl Options {
                 Long("quick") => options.quick = true,
                 Long("check") => options.check = true,
                 Long("write") => options.write = true,
+                Long("timeline") => options.timeline = true,
                 Long("json") => options.json = Some(parser.value().map_err(wrong)?.into()),
                 Long("svg") => options.svg = Some(parser.value().map_err(wrong)?.into()),
                 Long("from") => options.from = Some(parser.value().map_err(wrong)?.into()),
@@ -118,6 +124,13 @@ impl Options {
         if options.write && (options.quick || !options.only.is_empty()) {
             return Err(Error::Usage(
                 "--write: not with --quick or --only, since figures are kept whole".into(),
+            ));
+        }
+        let has_others = options.check || options.json.is_some() || options.from.is_some();
+        if options.timeline && (has_others || !options.cases.is_empty() || !options.only.is_empty()) {
+            return Err(Error::Usage(
+                "--timeline: not with --check, --json, --from, --case or --only, which are about cases"
+                    .into(),
             ));
         }
         for case in &options.cases {
@@ -197,8 +210,16 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for line in ["--case all", "--rounds 0", "--rounds x", "--what", "word", "--json", "--write --quick"]
-        {
+        for line in [
+            "--case all",
+            "--rounds 0",
+            "--rounds x",
+            "--what",
+            "word",
+            "--json",
+            "--write --quick",
+            "--timeline --check",
+        ] {
             assert!(matches!(read(line), Err(Error::Usage(_))), "{line}");
         }
     }

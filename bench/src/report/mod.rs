@@ -4,4 +4,5 @@
 
 pub mod svg;
 pub mod table;
+pub mod timeline;
 pub mod value;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::figures::{Case, Figures, Row, Unit};
+use crate::figures::{Case, Figures, Machine, Row, Unit};
 use crate::report::value::{ratio, text};
 
 const WIDTH: f64 = 960.0;
@@ -29,8 +29,8 @@ const PANELS: [(&str, &str); 4] = [
     ("start/glibc", "With a workload linked to glibc"),
 ];
 
-/// No variables: not every renderer knows them.
-const STYLE: &str = "\
+/// The look of all charts. No variables: not every renderer knows them.
+pub const STYLE: &str = "\
 text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #1f2328; }
 .title { font-size: 19px; font-weight: 600; }
 .head { font-size: 14px; font-weight: 600; }
@@ -80,12 +80,7 @@ pub fn draw(figures: &Figures) -> String {
         body += &curves(&binds, MARGIN, top, WIDTH - 2.0 * MARGIN);
         top += CURVES + GAP;
     }
-    let machine = &figures.machine;
-    let kind = if machine.is_virtual { "virtual machine" } else { "machine" };
-    let about = format!(
-        "A {kind}, {} processors, Linux {}, as {}.",
-        machine.processors, machine.kernel, machine.caller
-    );
+    let about = about(&figures.machine);
     let how = "Medians of one run, everybody in turn; the bars hold the middle half. × is how many times what launch takes.";
     let height = top - GAP + MARGIN;
     let mut svg = format!(
@@ -96,6 +91,12 @@ pub fn draw(figures: &Figures) -> String {
     svg += &label(MARGIN, 60.0, "soft", how);
     svg += &label(MARGIN, 77.0, "soft", &about);
     svg + &body + "</svg>\n"
+}
+
+/// What the machine is.
+pub fn about(machine: &Machine) -> String {
+    let kind = if machine.is_virtual { "virtual machine" } else { "machine" };
+    format!("A {kind}, {} processors, Linux {}, as {}.", machine.processors, machine.kernel, machine.caller)
 }
 
 fn panel_height(case: &Case) -> f64 {
@@ -247,7 +248,8 @@ fn curves(cases: &[&Case], left: f64, top: f64, width: f64) -> String {
     out
 }
 
-fn label(x: f64, y: f64, class: &str, text: &str) -> String {
+/// A text at a place.
+pub fn label(x: f64, y: f64, class: &str, text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" xml:space=\"preserve\">{text}</text>\n")
 }
@@ -255,7 +257,7 @@ fn label(x: f64, y: f64, class: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Machine, Sheet};
+    use crate::figures::Sheet;
 
     fn figures() -> Figures {
         let machine = Machine {

@@ -89,7 +89,8 @@ fn value(cell: Option<&Cell>, column: &Column) -> String {
     cell.map_or("–".into(), |cell| text(cell.value.median, column.unit))
 }
 
-fn align(table: &[Vec<String>]) -> Vec<String> {
+/// In columns of the same width; the first line is the head.
+pub fn align(table: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
