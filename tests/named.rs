@@ -609,9 +609,7 @@ fn a_full_disk_costs_the_state_but_not_the_sandbox() {
     place.has_ended("web");
     // What ended when the disk was full is known to have ended, and has its log.
     place.start("full", &[], "echo said; exec sleep 1000");
-    until("its line is logged", || {
-        (text(&place.run(&["logs", "full"]).stdout) == "said\n").then_some(())
-    });
+    until("its line is logged", || (text(&place.run(&["logs", "full"]).stdout) == "said\n").then_some(()));
     disk(fill);
     place.ask("full", json!({ "request": "stop", "grace_ms": null }));
     place.has_ended("full");

@@ -51,7 +51,10 @@ pub(crate) fn spawn(
 ) -> Result<(Pid, OwnedFd), Error> {
     let program = Program::new(workload)?;
     let privileges = Privileges::prepare(workload, extra.proc)?;
-    if extra.stands_still && workload.group != Group::Callers {
+    // In the caller's group it is held until this process has done its part. A change of user decides by fs.suid_dumpable
+    // who may read the memory that would be ours.
+    let may_share = workload.group != Group::Callers && workload.user.is_none();
+    if extra.stands_still && may_share {
         spawn_standing_still(workload, program, &privileges, extra)
     } else {
         spawn_watching(workload, program, &privileges, signals, launcher, extra)

@@ -973,7 +973,8 @@ impl<'a> Reader<'a> {
 
     fn filter(&mut self) -> Result<Vec<Instruction>, Malformed> {
         let length = usize::try_from(self.u64()?).ok().and_then(|count| count.checked_mul(INSTRUCTION));
-        let (bytes, rest) = length.and_then(|length| self.0.split_at_checked(length)).ok_or(Malformed::Body)?;
+        let (bytes, rest) =
+            length.and_then(|length| self.0.split_at_checked(length)).ok_or(Malformed::Body)?;
         self.0 = rest;
         let of = |bytes: &[u8; INSTRUCTION]| {
             let [code_0, code_1, jump_true, jump_false, k_0, k_1, k_2, k_3] = *bytes;
