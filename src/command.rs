@@ -36,7 +36,7 @@ use crate::{kept, processors, seccomp, subids, sys, text_file, tree};
 /// PID 1 is this very program, executed again, if [`become_init_if_asked`] stands at the start of its `main`;
 /// else the file that [`Command::init_file`] names, or `launch-init` from the PATH.
 ///
-/// ```
+/// ```standalone_crate
 /// // The first line of main: in a sandbox this program is the PID 1.
 /// launch::become_init_if_asked();
 ///

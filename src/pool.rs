@@ -45,7 +45,7 @@ use crate::sys;
 /// The caller's directory is gone to by its name, which may lead elsewhere inside: then the workload starts in `/`, with a
 /// warning in the log, and so it does where a directory above it may not be searched, or it has no name.
 ///
-/// ```
+/// ```standalone_crate
 /// launch::become_init_if_asked();
 ///
 /// let mut template = launch::Command::template();
