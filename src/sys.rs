@@ -117,7 +117,8 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     // SAFETY: the stack grows down from its aligned end, and it and the image live until `ChildsMemory` is freed, which is
     // after the child's end; from here on only the child uses them. It shares all other memory, too, of which it changes
     // nothing: it calls what is async-signal-safe and allocates nothing. Where a call of its fails, it changes the errno of
-    // this thread, but then the launch fails. No signal handler runs in it, since every signal is blocked.
+    // this thread, or of whoever has its place by then, but then the launch fails. No signal handler runs in it, since every
+    // signal is blocked.
     let pid = unsafe {
         let top = top.sub(top.addr() % STACK_ALIGNMENT);
         libc::clone(start_child, top.cast(), flags, image.as_ptr().cast(), &raw mut pidfd)

@@ -531,6 +531,7 @@ fn a_time_limit_begins_with_the_spawn() {
         let mut template = template();
         template.timeout(Duration::from_millis(300)).grace(Duration::from_millis(50));
         let pool = pool(&template, 3);
+        // Longer than the limit: nothing shall happen meanwhile, so that there is no condition to wait for.
         std::thread::sleep(Duration::from_millis(400));
         assert_eq!(said(&pool, "echo in time"), "in time\n");
         assert_eq!(pool.command("sleep").arg("1000").status(), Ok(Outcome::TimedOut));
