@@ -37,8 +37,8 @@ const SHELL: &std::ffi::CStr = c"/bin/sh";
 /// Starts the workload and returns its pid and pidfd when it has been executed. Every signal must be blocked;
 /// `signals` has those that came in.
 ///
-/// While the exec takes its time, the end of `launcher`, if given, is looked out for, unless [`Extra::stands_still`]. Anything else that it says is left for
-/// later.
+/// While the exec takes its time, the end of `launcher`, if given, is looked out for, unless [`Extra::stands_still`]. Anything
+/// else that it says is left for later.
 ///
 /// # Errors
 /// [`Error::Workload`] names what failed in the new process; [`Error::NulByte`], [`Error::Own`] and
