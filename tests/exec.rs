@@ -23,6 +23,7 @@ use support::{
 
 /// A named sandbox, whose command says `ready` and what else it has to say first.
 struct Named {
+    _left: Removed,
     caller: Caller,
     program: PathBuf,
     runtime: Folder,
@@ -59,7 +60,9 @@ impl Named {
                 None => panic!("{options:?} {command:?} said only {said:?}"),
             }
         }
-        Self { caller, program: program.into(), runtime, name, workload, said }
+        let mut rm = by(caller, program, &runtime);
+        rm.args(["rm", "--force", &name]);
+        Self { _left: Removed(rm), caller, program: program.into(), runtime, name, workload, said }
     }
 
     /// `launch exec OPTIONS… NAME -- COMMAND…`
@@ -78,6 +81,15 @@ impl Named {
     fn end(mut self) -> i32 {
         self.workload.say("");
         code(self.workload.end().1)
+    }
+}
+
+/// Removes what is left of a sandbox.
+struct Removed(Command);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = self.0.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 

@@ -208,11 +208,11 @@ impl Monitor {
     /// It has ended: who waits is told, and nobody can ask any more.
     pub fn end(mut self, outcome: Result<Outcome, &Error>) {
         self.life.ended(outcome, &life::now());
-        let (name, details) = life::end_event(&self.life.state);
-        self.events.write(name, details);
-        // Before anybody is told.
+        // Before anybody is told, by an event either: who then removes it is not to hear that it is running.
         let written = self.claimed.write_last_state(&self.life.state);
         self.wrote(written);
+        let (name, details) = life::end_event(&self.life.state);
+        self.events.write(name, details);
         // From here on nobody connects. Who has by now is answered, whenever that was.
         let removed = match unlinkat(self.claimed.dir(), CONTROL, UnlinkatFlags::NoRemoveDir) {
             Err(Errno::ENOENT) => Ok(()),
