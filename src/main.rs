@@ -26,7 +26,8 @@ use launch_init::{exit, signals};
 /// musl's own makes forty more system calls in a launch, and as many page faults.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: launch::EarlyMemory<dlmalloc::GlobalDlmalloc> =
+    launch::EarlyMemory::before(dlmalloc::GlobalDlmalloc);
 
 #[cfg(not(test))]
 launch_init::entry!(start);
