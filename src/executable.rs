@@ -52,16 +52,19 @@ impl Executable {
     /// # Errors
     /// ESTALE: the file is somewhere, but its path leads to another.
     pub fn new(file: OwnedFd) -> Result<Self, Errno> {
-        match read_only(clone_tree(Some(file.as_fd()), c"")) {
+        let errno = match read_only(clone_tree(Some(file.as_fd()), c"")) {
             // Its number shall be in nobody's way either.
             Ok(file) => return Ok(Self { file: above_stdio(file)?, path: None }),
-            Err(Errno::EPERM) => {}
-            Err(errno) => return Err(errno),
-        }
+            Err(errno) => errno,
+        };
         let status = fstat(&file)?;
-        // No path leads to it any more, as after an upgrade, and while we run nobody can write to it (ETXTBSY).
+        // No path leads to it (any more), as after an upgrade or where it is in memory alone (memfd_create(2)), of which no
+        // mount can be made (EINVAL); and while we run nobody can write to it (ETXTBSY).
         if status.st_nlink == 0 {
             return Ok(Self { file, path: None });
+        }
+        if errno != Errno::EPERM {
+            return Err(errno);
         }
         let path = path_of(file.as_fd())?;
         match stat(path.as_os_str()) {

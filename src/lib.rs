@@ -35,9 +35,6 @@ mod tree;
 pub mod volatile;
 pub mod watch;
 
-/// For the program `launch` alone.
-#[doc(hidden)]
-pub use sys::EarlyMemory;
 pub use command::{Child, Command, become_init_if_asked, check_open, is_its_own_init};
 pub use error::{Error, printable};
 pub use launch_init::exit::Outcome;
@@ -51,3 +48,6 @@ pub use plan::{
 };
 pub use pool::{Pool, PoolCommand};
 pub use sandbox::Started;
+/// For the program `launch` alone.
+#[doc(hidden)]
+pub use sys::EarlyMemory;

@@ -4,10 +4,14 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use support::hostile::{Hostile, outcome, perl};
 use support::{Caller, Talk, callers, cannot_run, code, install, public_folder, run, stdout_of, text};
 
@@ -239,6 +243,28 @@ fn the_file_of_pid_1_is_on_a_read_only_mount_where_it_could_not_be_written_to_by
         fs::set_permissions(support::program(), mode).expect("chmod by its path");
         talk.say("");
         talk.end();
+    }
+}
+
+#[test]
+fn a_launch_that_is_a_file_in_memory_alone_launches_too() {
+    for caller in callers() {
+        // The processes that other tests start meanwhile inherit it, and have no use for it.
+        let memory = memfd_create(c"launch", MFdFlags::empty()).expect("memfd");
+        fs::File::from(memory.try_clone().expect("dup"))
+            .write_all(&fs::read(support::program()).expect("program"))
+            .expect("write");
+        // What is open for writing is not executed.
+        let own = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        let program = fs::File::open(&own).expect("open");
+        fcntl(&program, FcntlArg::F_SETFD(FdFlag::empty())).expect("fcntl");
+        drop(memory);
+        let own = format!("/proc/self/fd/{}", program.as_raw_fd());
+        for options in [&[][..], &["--read-only"]] {
+            let mut launch = caller.command(&own);
+            launch.args(options).args(["--", "echo", "in memory"]).stdin(Stdio::null());
+            assert_eq!(stdout_of(&mut launch), "in memory\n", "{caller:?} {options:?}");
+        }
     }
 }
 
