@@ -148,8 +148,8 @@ impl Setup<'_> {
             Step::Mask(path) => self.mask(path)?,
             Step::RemountReadOnly(path) => self.make_read_only(path)?,
             Step::EnterRoot => {
-                self.staging.end()?;
-                self.ready.is_chrooted = root::enter(&self.tree)? == Entered::Chrooted;
+                let entered = root::enter(&self.tree, &mut self.staging)?;
+                self.ready.is_chrooted = entered == Entered::Chrooted;
             }
             Step::Pty { callers } => {
                 let null = match opened {

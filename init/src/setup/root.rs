@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::problem::Problem;
+use super::staging::Staging;
 use super::tree::Tree;
 use crate::sys;
 
@@ -29,14 +30,20 @@ pub(super) enum Entered {
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached; pivot_root(2), NOTES. It is
 /// refused where `/` is the initramfs, which nothing can be moved away from: there the new root covers it.
-pub(super) fn enter(tree: &Tree) -> Result<Entered, Problem> {
+///
+/// Whatever is attached to the old root goes with it: for each mount that is detached by itself, or has no place when its last
+/// descriptor is closed, the kernel waits until every processor has been elsewhere.
+pub(super) fn enter(tree: &Tree, staging: &mut Staging) -> Result<Entered, Problem> {
     fchdir(tree.root())?;
     let entered = match pivot_root(".", ".") {
         Ok(()) => {
+            staging.goes_with_the_old_root(tree.maker());
             umount2(".", MntFlags::MNT_DETACH).map_err(Problem::about("detach the old root"))?;
             Entered::Pivoted
         }
         Err(Errno::EINVAL) => {
+            staging.end()?;
+            fchdir(tree.root())?;
             chroot(".").map_err(Problem::about("chroot"))?;
             Entered::Chrooted
         }

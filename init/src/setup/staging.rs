@@ -52,6 +52,17 @@ impl Staging {
         chdir("/")
     }
 
+    /// The root in which it has its place is about to be detached, and takes it along; so it does with `mount`, which has none.
+    pub(super) fn goes_with_the_old_root(&mut self, mount: Option<BorrowedFd<'_>>) {
+        if let (Some(mount), Some(place)) = (mount, self.place.take())
+            && let Err(errno) = sys::move_mount(mount, place.as_fd())
+        {
+            // It only takes longer to close it then.
+            log::debug!("a mount that was of use: to be detached with the old root: {}", errno.desc());
+        }
+        self.root = None;
+    }
+
     /// A detached mount of a regular file with what `content` gives until its end.
     pub(super) fn file(
         &mut self,

@@ -70,6 +70,11 @@ impl Tree {
         self.root.as_fd()
     }
 
+    /// Its files through a mount that is still writable, if there is one.
+    pub(super) fn maker(&self) -> Option<BorrowedFd<'_>> {
+        self.maker.as_ref().map(AsFd::as_fd)
+    }
+
     /// Nobody can write to it from now on, nor to anything that is mounted in it now. No device in it works either: a
     /// read-only mount keeps nobody from writing to one.
     pub(super) fn make_read_only(&mut self) -> Result<(), Errno> {
