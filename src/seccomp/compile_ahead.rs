@@ -17,6 +17,12 @@ const MOST: usize = 256;
 /// The lower half of the second argument; seccomp(2), struct seccomp_data.
 const REQUEST: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
+/// Where the search begins, for as many numbers as the kernel has, or some more: it walks through the filter for each of them
+/// when that is installed.
+const CALLS: u32 = 512;
+/// What a range can come to, but for what depends on the request.
+const RESULTS: [u32; 3] = [SECCOMP_RET_ALLOW, errno(EPERM), errno(ENOSYS)];
+
 /// One filter.
 pub(super) struct Program {
     steps: [Instruction; MOST],
@@ -69,25 +75,35 @@ impl Program {
     }
 
     const fn ends_here(&mut self, branch: usize) {
-        let skipped = self.length - branch - 1;
-        assert!(skipped <= u8::MAX as usize, "too far for one jump");
-        self.steps[branch].jump_false = skipped as u8;
+        self.steps[branch].jump_false = distance(branch, self.length);
     }
 
-    /// Appends the search for the number, which is loaded.
+    /// Appends the search for the number, which is loaded, and what it comes to. The kernel translates each instruction when the
+    /// filter is installed, so that each result is there once only.
     const fn search(&mut self, ranges: &[Range]) {
-        match ranges {
-            [] => {}
-            [Range { result: Some(result), .. }] => self.push(RETURN, *result),
-            [Range { result: None, .. }] => self.decide_by_request(),
-            _ => {
-                let (lower, upper) = ranges.split_at(ranges.len() / 2);
-                let skip = self.branch(JUMP_IF_AT_LEAST, upper[0].first);
-                self.search(upper);
-                self.ends_here(skip);
-                self.search(lower);
-            }
+        // A comparison is between two ranges.
+        let results = self.length + ranges.len() - 1;
+        let _ = self.compare(ranges, CALLS, results);
+        let mut i = 0;
+        while i < RESULTS.len() {
+            self.push(RETURN, RESULTS[i]);
+            i += 1;
         }
+        self.decide_by_request();
+    }
+
+    /// Appends the comparisons between these ranges, of numbers below `end`, and returns where it goes on with them; at
+    /// `results` begins what one range comes to.
+    const fn compare(&mut self, ranges: &[Range], end: u32, results: usize) -> usize {
+        if let [range] = ranges {
+            return results + range.place();
+        }
+        let (lower, upper, middle) = halves(ranges, end);
+        let here = self.length;
+        self.push(JUMP_IF_AT_LEAST, upper[0].first);
+        self.steps[here].jump_false = distance(here, self.compare(lower, middle, results));
+        self.steps[here].jump_true = distance(here, self.compare(upper, end, results));
+        here
     }
 
     /// The kernel looks at no more than the lower half of a request (CVE-2019-10063).
@@ -106,6 +122,40 @@ impl Program {
     pub(super) fn to_filter(&self) -> Filter {
         self.steps[..self.length].to_vec()
     }
+}
+
+impl Range {
+    /// Which of [`RESULTS`] it has, or what comes behind them.
+    const fn place(self) -> usize {
+        let Some(result) = self.result else { return RESULTS.len() };
+        let mut i = 0;
+        while RESULTS[i] != result {
+            i += 1;
+        }
+        i
+    }
+}
+
+/// How many instructions a jump skips.
+const fn distance(from: usize, to: usize) -> u8 {
+    let skipped = to - from - 1;
+    assert!(skipped <= u8::MAX as usize, "too far for one jump");
+    skipped as u8
+}
+
+/// Two parts with about as many system calls each, and where the first one ends; the second one ends at `end`.
+const fn halves(ranges: &[Range], end: u32) -> (&[Range], &[Range], u32) {
+    let middle = (ranges[0].first + end) / 2;
+    let mut at = 1;
+    while at + 1 < ranges.len() && ranges[at + 1].first <= middle {
+        at += 1;
+    }
+    if at + 1 < ranges.len() && ranges[at + 1].first.abs_diff(middle) < ranges[at].first.abs_diff(middle) {
+        at += 1;
+    }
+    let (lower, upper) = ranges.split_at(at);
+    let first = upper[0].first;
+    (lower, upper, if first < end { first } else { end })
 }
 
 impl Ranges {
