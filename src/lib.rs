@@ -48,3 +48,6 @@ pub use plan::{
 };
 pub use pool::{Pool, PoolCommand};
 pub use sandbox::Started;
+#[cfg(target_env = "musl")]
+#[doc(hidden)]
+pub use sys::heap;

@@ -26,7 +26,7 @@ use launch_init::{exit, signals};
 /// musl's own makes forty more system calls in a launch, and as many page faults.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: launch::heap::Heap = launch::heap::Heap::new();
 
 #[cfg(not(test))]
 launch_init::entry!(start);

@@ -368,3 +368,126 @@ pub fn limit(resource: u32) -> Result<(u64, u64), Errno> {
     let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, none, &raw mut limit) };
     Errno::result(result).map(|_| (limit.rlim_cur, limit.rlim_max))
 }
+
+/// The allocator, with musl: dlmalloc, which begins with room in this program's own data, so that a start, which needs no more,
+/// maps nothing.
+#[cfg(target_env = "musl")]
+pub mod heap {
+    use std::alloc::{GlobalAlloc, Layout};
+    use std::cell::UnsafeCell;
+    use std::mem::MaybeUninit;
+    use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use dlmalloc::{Allocator, Dlmalloc};
+
+    /// As much as dlmalloc asks for at once. What of it is never touched takes no memory.
+    const OWN: usize = 64 << 10;
+    /// dlmalloc's EXTERN_BIT: it does not give this room back.
+    const IS_KEPT: u32 = 1;
+
+    // Not a page's alignment: what is before it in its first page is touched anyway.
+    #[repr(align(16))]
+    struct Room(UnsafeCell<[MaybeUninit<u8>; OWN]>);
+
+    // SAFETY: whoever has set IS_TAKEN is its only user.
+    unsafe impl Sync for Room {}
+
+    static ROOM: Room = Room(UnsafeCell::new([MaybeUninit::zeroed(); OWN]));
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+    /// Where dlmalloc has its memory from.
+    struct Pages;
+
+    // SAFETY: each gives a region that nobody else uses, or says that it has none; regions are mapped as a whole, and given
+    // back, shortened and moved by their owner alone. The room in the data is given once and never taken back.
+    unsafe impl Allocator for Pages {
+        fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+            if size <= OWN && !IS_TAKEN.swap(true, Ordering::Relaxed) {
+                return (ROOM.0.get().cast(), OWN, IS_KEPT);
+            }
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE;
+            // SAFETY: a new mapping wherever the kernel has room.
+            match unsafe { libc::mmap(null_mut(), size, access, flags, -1, 0) } {
+                libc::MAP_FAILED => (null_mut(), 0, 0),
+                at => (at.cast(), size, 0),
+            }
+        }
+
+        fn remap(&self, at: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
+            let flags = if can_move { libc::MREMAP_MAYMOVE } else { 0 };
+            // SAFETY: a region of dlmalloc's own.
+            match unsafe { libc::mremap(at.cast(), old, new, flags) } {
+                libc::MAP_FAILED => null_mut(),
+                at => at.cast(),
+            }
+        }
+
+        fn free_part(&self, at: *mut u8, old: usize, new: usize) -> bool {
+            // SAFETY: what is given back is a region of dlmalloc's own, from its new end to its old one.
+            unsafe { libc::munmap(at.add(new).cast(), old - new) == 0 }
+        }
+
+        fn free(&self, at: *mut u8, size: usize) -> bool {
+            // SAFETY: a region of dlmalloc's own.
+            unsafe { libc::munmap(at.cast(), size) == 0 }
+        }
+
+        fn can_release_part(&self, _: u32) -> bool {
+            true
+        }
+
+        fn allocates_zeros(&self) -> bool {
+            true
+        }
+
+        fn page_size(&self) -> usize {
+            4096
+        }
+    }
+
+    /// See above.
+    pub struct Heap(Mutex<Dlmalloc<Pages>>);
+
+    impl Heap {
+        /// An empty one.
+        #[expect(clippy::new_without_default, reason = "there is one, in a static")]
+        pub const fn new() -> Self {
+            Self(Mutex::new(Dlmalloc::new_with_allocator(Pages)))
+        }
+
+        fn lock(&self) -> MutexGuard<'_, Dlmalloc<Pages>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    // SAFETY: dlmalloc's contracts are those of this trait, and the lock lets one thread in at a time.
+    unsafe impl GlobalAlloc for Heap {
+        // Not inlined: it is called everywhere.
+        #[inline(never)]
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: as our caller promises.
+            unsafe { self.lock().malloc(layout.size(), layout.align()) }
+        }
+
+        #[inline(never)]
+        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+            // SAFETY: as our caller promises.
+            unsafe { self.lock().free(at, layout.size(), layout.align()) }
+        }
+
+        #[inline(never)]
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: as our caller promises.
+            unsafe { self.lock().calloc(layout.size(), layout.align()) }
+        }
+
+        #[inline(never)]
+        unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            // SAFETY: as our caller promises.
+            unsafe { self.lock().realloc(at, layout.size(), layout.align(), size) }
+        }
+    }
+}
