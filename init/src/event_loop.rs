@@ -40,6 +40,9 @@ const MOST_UNREAD: usize = 256;
 /// How soon it is tried again to send them; and how often a zombie of somebody else's is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the workload's stdio and directory are held for nothing, at most.
+const SETTLES_AFTER: Duration = Duration::from_millis(1);
+
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -124,8 +127,11 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) listener: Option<Listener<'a>>,
     /// What the launcher has not read yet. Empty at first.
     pub(crate) unread: VecDeque<Report>,
-    /// The beginning of an order of the launcher's. Empty at first.
+    /// Orders of the launcher's that nobody has carried out yet, the last one perhaps not as a whole.
     pub(crate) orders: Vec<u8>,
+    /// What is done once the workload has lived for a moment ([`SETTLES_AFTER`]), or before something else is started, and else
+    /// never: one that ends at once is not kept waiting for it.
+    pub(crate) settle: Option<Box<dyn FnOnce() + 'a>>,
 }
 
 /// What `wait` woke up for, besides signals and the time.
@@ -144,7 +150,12 @@ impl EventLoop<'_> {
     pub(crate) fn run(mut self) -> End {
         // Where everything is told, children are waited for when SIGCHLD has been told of; it is always behind them.
         let mut is_due = self.tell.is_none();
+        let mut has_waited = false;
+        let came_with_plan = self.obey();
         let end = loop {
+            if let Some(end) = came_with_plan {
+                break end;
+            }
             let (end, has_news) = self.handle_signals();
             if let Some(end) = end {
                 break end;
@@ -161,7 +172,11 @@ impl EventLoop<'_> {
                 break end;
             }
             self.send_unread();
+            if has_waited {
+                self.settle();
+            }
             let woken = self.wait(more);
+            has_waited = true;
             if woken.by_launcher
                 && let Some(end) = self.take_orders()
             {
@@ -188,6 +203,8 @@ impl EventLoop<'_> {
         if let Above::Terminal(terminal) = &self.above {
             terminal.take_back();
         }
+        // This process ends, and with it what it has.
+        std::mem::forget(self);
         end
     }
 
@@ -234,9 +251,12 @@ impl EventLoop<'_> {
 
     /// Reaps, and says whether there may be more. SIGCHLD coalesces, so one of them stands for any number.
     fn reap(&mut self) -> (Option<End>, bool) {
+        let was_alone = self.is_alone;
         for _ in 0..REAPED_AT_ONCE {
             let orphan = self.name_orphans.and_then(|_| self.next_orphan());
-            let event = match sys::wait_any() {
+            // A signal to everybody has just found nobody: a zombie is somebody, too.
+            let is_empty = self.is_alone && !was_alone && is_pid_one();
+            let event = match if is_empty { Ok(Waited::NoChildren) } else { sys::wait_any() } {
                 Ok(Waited::Changed { pid, status }) => {
                     log::trace!("child {pid}: wait status {status:#x}");
                     if let (Some(name_orphan), Some((orphan, command))) = (self.name_orphans, orphan)
@@ -309,10 +329,12 @@ impl EventLoop<'_> {
             let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
             let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
             let unread = (!self.unread.is_empty()).then_some(LOOK_AGAIN);
+            let settles = self.settle.is_some().then_some(SETTLES_AFTER);
             let zombie = self.workload.as_ref().filter(|workload| workload.naming == Naming::Zombie);
             next.into_iter()
                 .chain(guests)
                 .chain(unread)
+                .chain(settles)
                 .chain(zombie.map(|_| LOOK_AGAIN))
                 .min()
                 .map(TimeSpec::from_duration)
@@ -425,6 +447,11 @@ impl EventLoop<'_> {
             // It says nothing that makes sense any more: nothing can be relied on.
             Err(_) => return self.happened(Event::LauncherGone),
         }
+        self.obey()
+    }
+
+    /// Does what the launcher has said.
+    fn obey(&mut self) -> Option<End> {
         loop {
             let (order, length) = match first_body(&self.orders) {
                 Ok(Some(body)) => (Order::decode(body), HEADER + body.len()),
@@ -442,6 +469,12 @@ impl EventLoop<'_> {
             if end.is_some() {
                 return end;
             }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            settle();
         }
     }
 
@@ -479,6 +512,7 @@ impl EventLoop<'_> {
     /// The next run of the workload.
     fn start(&mut self) -> Option<End> {
         let runs = self.runs?;
+        self.settle();
         self.is_alone = false;
         match runs.begin_again() {
             Ok(begun) => {
@@ -501,7 +535,9 @@ impl EventLoop<'_> {
     }
 
     fn probe(&mut self, probe: Probe) -> Option<End> {
-        match self.runs?.probe(probe) {
+        let runs = self.runs?;
+        self.settle();
+        match runs.probe(probe) {
             Ok(pid) => self.happened(Event::ProbeStarted { pid: pid.as_raw() }),
             Err(Error::LauncherGone) => self.happened(Event::LauncherGone),
             Err(error) => {
@@ -626,8 +662,14 @@ fn has_guests() -> bool {
     is_pid_one() && sys::kill(-1, 0).is_ok()
 }
 
+static IS_PID_ONE: OnceLock<bool> = OnceLock::new();
+
+/// Says so, where it need not be asked.
+pub(crate) fn this_is_pid_one() {
+    let _ = IS_PID_ONE.set(true);
+}
+
 fn is_pid_one() -> bool {
-    static IS_PID_ONE: OnceLock<bool> = OnceLock::new();
     *IS_PID_ONE.get_or_init(|| getpid().as_raw() == 1)
 }
 

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::{
-    Gid, Pid, Uid, chdir, chroot, fchdir, getpid, getppid, setgroups, setresgid, setresuid, setsid,
+    Gid, Pid, Uid, chdir, chroot, fchdir, geteuid, getpid, getppid, setgroups, setresgid, setresuid, setsid,
 };
 
 use crate::error::Error;
@@ -77,6 +77,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     drop((init, root, time));
     let signals = prepare_signals()?;
     let extra = Extra {
+        is_root: geteuid().is_root(),
         terminal: terminal.as_ref().map(AsFd::as_fd),
         proc: Some(proc.as_fd()),
         parent: Some(this.as_fd()),

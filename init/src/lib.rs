@@ -48,6 +48,7 @@ use std::time::Instant;
 use error::Error;
 use event_loop::{Above, End, EventLoop, Naming, Running, Target};
 use handoff::{Descriptors, FileSystem, Group, Plan, Report, Step};
+use nix::errno::Errno;
 use presets::Program;
 use report::Channel;
 use runs::{Begun, Runs, With};
@@ -75,6 +76,11 @@ pub fn called_as_init(arguments: &[OsString]) -> bool {
 /// linux/capability.h. With it a chroot can be left.
 const CAP_SYS_CHROOT: u32 = 18;
 
+/// Whether a program with these arguments is PID 1 under a launcher.
+fn is_under_launch(arguments: &[OsString]) -> bool {
+    called_as_init(arguments) && arguments.get(1).is_some_and(|option| option == HANDOFF_OPTION)
+}
+
 /// The whole program. Takes its arguments, its name first; returns the exit code of docs/exit-codes.md.
 pub fn run(mut arguments: Vec<OsString>) -> u8 {
     let name = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
@@ -85,35 +91,51 @@ pub fn run(mut arguments: Vec<OsString>) -> u8 {
     }
 }
 
+/// What is received of the plan at once. Most plans are shorter.
+const FIRST_BYTES: usize = 4096;
+
 /// Life under a launcher. Whatever there is to say goes through the channel.
 fn under_launch(descriptor: &OsString) -> u8 {
-    let Some(mut channel) = channel_in(HANDOFF_OPTION, descriptor) else { return exit::FAILED };
-    // It came when the id maps were written. The launcher blocked every signal before it cloned, so none has been lost.
-    let plan = channel.receive_plan().and_then(|plan| {
+    let mut received = Vec::with_capacity(FIRST_BYTES);
+    // It comes when the id maps are written. The launcher blocked every signal before it cloned, so none has been lost.
+    let channel = number(descriptor).and_then(|fd| sys::adopt_socket(fd, &mut received));
+    let mut channel = match channel {
+        Ok(socket) => Channel::new(socket),
+        // Nobody is left to be told.
+        Err(Errno::ECONNRESET) => return exit::FAILED,
+        Err(_) => return refuse(HANDOFF_OPTION),
+    };
+    let plan = match received.is_empty() {
+        true => Err(Error::LauncherGone),
+        false => channel.receive_plan(received),
+    };
+    let plan = plan.and_then(|(plan, orders)| {
         if let Readiness::Descriptor(number) = plan.policy.readiness {
             // Before anything else is opened that could get the number.
             channel.away_from(number).map_err(Error::Channel)?;
             runs::reserve(number)?;
         }
-        Ok(plan)
+        Ok((plan, orders))
     });
     // PID 1 has its channel for as long as it lives.
     let channel: &'static Channel = Box::leak(Box::new(channel));
-    tell_the_end(channel, plan.and_then(|plan| live(channel, plan)))
+    tell_the_end(channel, plan.and_then(|(plan, orders)| live(channel, plan, orders)))
 }
 
 /// The channel that an option names, if it is one.
 fn channel_in(option: &str, descriptor: &OsString) -> Option<Channel> {
-    let channel = str::from_utf8(descriptor.as_bytes())
-        .ok()
-        .and_then(|number| number.parse().ok())
-        .and_then(|fd| sys::adopt_descriptor(fd).ok());
-    let Some(channel) = channel else {
-        let message = format!("{NAME}: {option}: not an open descriptor; this option is launch's own");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
-        return None;
-    };
-    Some(Channel::new(channel))
+    let channel = number(descriptor).and_then(sys::adopt_descriptor);
+    channel.map(Channel::new).map_err(|_| refuse(option)).ok()
+}
+
+fn number(descriptor: &OsString) -> Result<i32, Errno> {
+    str::from_utf8(descriptor.as_bytes()).ok().and_then(|number| number.parse().ok()).ok_or(Errno::EBADF)
+}
+
+fn refuse(option: &str) -> u8 {
+    let message = format!("{NAME}: {option}: not an open descriptor; this option is launch's own");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), (message + "\n").as_bytes());
+    exit::FAILED
 }
 
 /// Says how it ended; returns the exit code.
@@ -134,7 +156,7 @@ fn tell_the_end(channel: &Channel, end: Result<End, Error>) -> u8 {
     }
 }
 
-fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
+fn live(channel: &'static Channel, mut plan: Plan, orders: Vec<u8>) -> Result<End, Error> {
     report::log_through(channel, plan.log_level);
     become_unreadable()?;
     // As long as /dev is the caller's: what is in the sandbox's may be anything once the workload runs.
@@ -154,8 +176,9 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
             Some(terminal)
         }
     };
-    let signals = prepare_signals()?;
-    if plan.ahead && !ahead::wait_for_task(channel, &signals, &mut plan)? {
+    // As long as the channel.
+    let signals: &'static SignalQueue = Box::leak(Box::new(prepare_signals()?));
+    if plan.ahead && !ahead::wait_for_task(channel, signals, &mut plan)? {
         return Ok(End::Abandoned);
     }
     let target = match plan.workload.group {
@@ -178,36 +201,45 @@ fn live(channel: &'static Channel, mut plan: Plan) -> Result<End, Error> {
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into())
             .map_err(|errno| Error::Own("PR_SET_PDEATHSIG", errno))?;
     }
-    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, &signals, with, null)?;
+    let runs = Runs::new(plan.workload, plan.probes, &plan.policy, signals, with, null)?;
     let Begun { pid, pidfd, ready } = runs.begin()?;
-    if plan.is_on_one_processor
-        && let Err(errno) = sys::use_all_processors()
-    {
-        log::warn!("init: still on one processor: {}", errno.desc());
-    }
     log::debug!("workload: {}: started as pid {pid}", runs.command());
     let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
     let _ = channel.send_started(pid, namespaces);
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
-    // What further runs get, init keeps. Else it is the workload's alone, and its arguments may be megabytes.
-    if !plan.policy.may_run_again() {
-        let_go(&descriptors, runs.null());
-    }
-    let runs = Some(runs).filter(|_| plan.policy.needs_runs());
+    let is_last = !plan.policy.may_run_again();
+    let (runs, unneeded) = if plan.policy.needs_runs() { (Some(runs), None) } else { (None, Some(runs)) };
+    let runs = runs.as_ref();
+    let settle = move || {
+        if plan.is_on_one_processor
+            && let Err(errno) = sys::use_all_processors()
+        {
+            log::warn!("init: still on one processor: {}", errno.desc());
+        }
+        // What further runs get, init keeps. Else it is the workload's alone, and its arguments may be megabytes.
+        if let (true, Some(runs)) = (is_last, runs.or(unneeded.as_ref())) {
+            let_go(&descriptors, runs.null());
+        }
+    };
     let workload = Some(Running { pid, pidfd, ready, naming: Naming::Ours, target, shield: false });
+    if pid.as_raw() == 2 {
+        // The first child of a PID 1, and nobody else's.
+        event_loop::this_is_pid_one();
+    }
     Ok(EventLoop {
         supervisor,
-        signals: &signals,
+        signals,
         above: Above::Launcher(channel),
         workload,
         name_orphans: None,
         has_guests: false,
         is_alone: false,
         tell: None,
-        runs: runs.as_ref(),
+        runs,
         listener: None,
         unread: VecDeque::new(),
-        orders: Vec::new(),
+        orders,
+        settle: Some(Box::new(settle)),
     }
     .run())
 }

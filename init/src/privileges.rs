@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, fchown, geteuid, getpid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, fchown, getpid, setgid, setgroups, setuid};
 
 use crate::error::Error;
 use crate::handoff::{Account, CapabilitySets, Failure, Instruction, Limit, Name, Workload};
@@ -32,6 +32,8 @@ use crate::{accounts, exit, proc};
 pub(crate) struct Privileges<'a> {
     workload: &'a Workload,
     user: Option<User>,
+    /// Whether the workload is root inside.
+    is_root: bool,
     /// Whether setgroups(2) is given up in this user namespace.
     setgroups_is_denied: bool,
     filters: Vec<Vec<libc::sock_filter>>,
@@ -44,13 +46,19 @@ pub(crate) fn need_proc(workload: &Workload) -> bool {
 }
 
 impl<'a> Privileges<'a> {
-    /// Looks the user up in the root that is there now. `proc` is [`proc::detached`], where [`need_proc`] says so; without
+    /// Looks the user up in the root that is there now. `is_root` is whether this process is root, which the workload is too
+    /// if it has no user of its own. `proc` is [`proc::detached`], where [`need_proc`] says so; without
     /// it, as standalone, setgroups(2) counts as allowed, and there is no oom_score_adj to be set.
     ///
     /// # Errors
     /// [`Error::Workload`]
-    pub(crate) fn prepare(workload: &'a Workload, proc: Option<BorrowedFd<'a>>) -> Result<Self, Error> {
+    pub(crate) fn prepare(
+        workload: &'a Workload,
+        is_root: bool,
+        proc: Option<BorrowedFd<'a>>,
+    ) -> Result<Self, Error> {
         let user = workload.user.as_ref().map(user).transpose()?;
+        let is_root = user.as_ref().map_or(is_root, |user| user.uid == 0);
         let setgroups_is_denied = match (&user, proc) {
             (Some(_), Some(proc)) => {
                 let denied = proc::read(proc, &format!("{}/setgroups", getpid()))
@@ -60,7 +68,7 @@ impl<'a> Privileges<'a> {
             _ => false,
         };
         let filters = workload.filters.iter().map(|filter| filter.iter().map(in_kernels_form).collect());
-        Ok(Self { workload, user, setgroups_is_denied, filters: filters.collect(), proc })
+        Ok(Self { workload, user, is_root, setgroups_is_denied, filters: filters.collect(), proc })
     }
 
     /// Steps 1 to 6, in the new process. `terminal`, if it has one of its own, becomes the user's, as login(1) does it.
@@ -92,7 +100,7 @@ impl<'a> Privileges<'a> {
             self.become_user(user)?;
         }
         if let Some(sets) = self.workload.capabilities {
-            reduce(sets).map_err(failed("capabilities"))?;
+            reduce(sets, self.is_root).map_err(failed("capabilities"))?;
         }
         if self.workload.no_new_privileges {
             sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(failed("no_new_privs"))?;
@@ -232,10 +240,18 @@ fn bound(allowed: u64) -> Result<(), Errno> {
 
 /// A root keeps by its exec what it is left here; anybody else only what is ambient, which has to be inheritable too. To
 /// empty the inheritable set empties the ambient one; capabilities(7).
-fn reduce(sets: CapabilitySets) -> Result<(), Errno> {
+fn reduce(sets: CapabilitySets, is_root: bool) -> Result<(), Errno> {
+    let roots = |permitted| sys::Capabilities { effective: permitted, permitted, inheritable: 0 };
+    if is_root {
+        match sys::set_capabilities(roots(sets.allowed)) {
+            // Some of them are not there to be kept.
+            Err(Errno::EPERM) => {}
+            result => return result,
+        }
+    }
     let permitted = sys::capabilities()?.permitted & sets.allowed;
-    if geteuid().is_root() {
-        return sys::set_capabilities(sys::Capabilities { effective: permitted, permitted, inheritable: 0 });
+    if is_root {
+        return sys::set_capabilities(roots(permitted));
     }
     let kept = permitted & sets.ambient;
     sys::set_capabilities(sys::Capabilities { effective: kept, permitted: kept, inheritable: kept })?;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recv, recvmsg, sendmsg,
 };
-use nix::unistd::{Pid, getgid, getuid};
+use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::handoff::{HEADER, Happening, Join, Plan, Report, Task, body_length};
@@ -32,15 +32,31 @@ impl Channel {
         Self { stream: end.into() }
     }
 
-    /// Waits for the plan, which comes when the id maps are written.
+    /// The plan, and what has been received after it: the beginning of orders. `received` is what has come already, the
+    /// plan's beginning at least.
     ///
     /// # Errors
     /// [`Error::LauncherGone`], [`Error::Channel`], [`Error::Plan`]
-    pub fn receive_plan(&self) -> Result<Plan, Error> {
-        Plan::decode(&self.receive_frame()?).map_err(Error::Plan)
+    pub(crate) fn receive_plan(&self, mut received: Vec<u8>) -> Result<(Plan, Vec<u8>), Error> {
+        self.fill(&mut received, HEADER)?;
+        let header = received.first_chunk().copied().unwrap_or_default();
+        let length = HEADER + body_length(header).map_err(Error::Plan)?;
+        self.fill(&mut received, length)?;
+        let plan = Plan::decode(&received[HEADER..length]).map_err(Error::Plan)?;
+        Ok((plan, received.split_off(length)))
     }
 
-    /// The same for a process that joins a sandbox.
+    /// Waits until there are so many bytes.
+    fn fill(&self, received: &mut Vec<u8>, length: usize) -> Result<(), Error> {
+        let have = received.len();
+        if have < length {
+            received.resize(length, 0);
+            self.read_exact(&mut received[have..])?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what a process that joins a sandbox has to do.
     ///
     /// # Errors
     /// As [`Self::receive_plan`].
@@ -194,7 +210,8 @@ impl Channel {
     }
 
     fn send_with_pid(&self, report: &Report, pid: i32, flags: MsgFlags) -> Result<(), Errno> {
-        let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+        // PID 1 stays who it is.
+        let (uid, gid) = sys::executed_by();
         let credentials = UnixCredentials::from(libc::ucred { pid, uid, gid });
         self.send_frame(report, &[ControlMessage::ScmCredentials(&credentials)], flags)
     }

@@ -184,7 +184,8 @@ impl<'a> Runs<'a> {
 
     fn extra(&self) -> Extra<'_> {
         let With { terminal, proc, tell, exec_failure, listen_pid, .. } = self.with;
-        Extra { terminal, proc, tell, exec_failure, listen_pid, ..Extra::default() }
+        let is_root = sys::was_executed_as_root();
+        Extra { is_root, terminal, proc, tell, exec_failure, listen_pid, ..Extra::default() }
     }
 }
 

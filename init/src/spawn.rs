@@ -50,7 +50,7 @@ pub(crate) fn spawn(
     extra: &Extra<'_>,
 ) -> Result<(Pid, OwnedFd), Error> {
     let program = Program::new(workload)?;
-    let privileges = Privileges::prepare(workload, extra.proc)?;
+    let privileges = Privileges::prepare(workload, extra.is_root, extra.proc)?;
     // In the caller's group it is held until this process has done its part. A change of user decides by fs.suid_dumpable
     // who may read the memory that would be ours.
     let may_share = workload.group != Group::Callers && workload.user.is_none();
@@ -267,6 +267,8 @@ fn took_too_long(name: &OsStr) -> Failure {
 /// What is done for a workload besides what every one gets.
 #[derive(Default)]
 pub(crate) struct Extra<'a> {
+    /// Whether this process is root.
+    pub(crate) is_root: bool,
     /// The sandbox's own terminal, for a workload that leads a session on it.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// A proc that nobody can have tampered with, where the workload's privileges need one.
@@ -381,7 +383,10 @@ fn become_workload(
             .map_err(failed("descriptors"))?;
     }
     sys::set_ignored(libc::SIGPIPE, workload.signals.ignore_pipe).map_err(failed("SIGPIPE"))?;
-    sys::set_ignored(libc::SIGCHLD, workload.signals.ignore_child).map_err(failed("SIGCHLD"))?;
+    if workload.signals.ignore_child {
+        // Else it is what this process has made of it for itself.
+        sys::set_ignored(libc::SIGCHLD, true).map_err(failed("SIGCHLD"))?;
+    }
     if let Descriptors::Only(keep) = &workload.descriptors {
         keep_only(keep).map_err(failed("descriptors"))?;
     }

@@ -186,6 +186,7 @@ fn look_after(
         listener: Some(&listener),
         unread: VecDeque::new(),
         orders: Vec::new(),
+        settle: None,
     };
     match event_loop.run() {
         End::Workload(outcome) => outcome,

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_uint, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -97,7 +97,22 @@ static SIGPIPE_CAME_IGNORED: AtomicBool = AtomicBool::new(false);
 /// Which of the descriptors 0, 1 and 2 were closed when the program was executed: the runtime opens /dev/null there.
 static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-extern "C" fn note_what_came() {
+/// Whether this program starts without Rust's runtime, by [`entry`].
+static HAS_NO_RUNTIME: AtomicBool = AtomicBool::new(false);
+
+/// For [`entry`]. Runs before [`note_before_the_runtime`].
+pub extern "C" fn there_is_no_runtime() {
+    HAS_NO_RUNTIME.store(true, Ordering::Relaxed);
+}
+
+extern "C" fn note_before_the_runtime() {
+    // Without one there is time until `main`, which knows whether it is to be noted at all.
+    if !HAS_NO_RUNTIME.load(Ordering::Relaxed) {
+        note_what_came();
+    }
+}
+
+fn note_what_came() {
     // As the runtime does it a moment later, where there is one.
     // SAFETY: SIG_IGN runs no code of ours.
     let came = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -114,17 +129,23 @@ extern "C" fn note_what_came() {
 // signal and poll and stores to atomics, which need no runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static NOTE_WHAT_CAME: extern "C" fn() = note_what_came;
+static NOTE_WHAT_CAME: extern "C" fn() = note_before_the_runtime;
 
 /// Defines the `main` of a program that starts without Rust's runtime: `$main` takes the arguments, the program's name first,
 /// and returns the exit code.
 ///
 /// The runtime's start is a dozen system calls, two mappings and as many page faults, in a program that is executed twice for
-/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, and at the end stdout flushed; SIGPIPE is
-/// ignored before. What is missed is its word about a stack overflow, which is a SIGSEGV without one.
+/// a launch. What of it is of use is done here: an open stdin, stdout and stderr, SIGPIPE ignored, and at the end stdout flushed.
+/// What is missed is its word about a stack overflow, which is a SIGSEGV without one.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
+        // The linker puts those with a number before those without one.
+        // SAFETY: it stores to an atomic, which needs no runtime.
+        #[used]
+        #[unsafe(link_section = ".init_array.00101")]
+        static THERE_IS_NO_RUNTIME: extern "C" fn() = $crate::sys::there_is_no_runtime;
+
         #[unsafe(no_mangle)]
         extern "C" fn main(
             count: core::ffi::c_int,
@@ -132,7 +153,7 @@ macro_rules! entry {
         ) -> core::ffi::c_int {
             // SAFETY: the C library calls main once, with so many C strings that live as long as the program.
             let arguments = unsafe { $crate::sys::arguments(count, arguments) };
-            $crate::sys::take_the_runtimes_place();
+            $crate::sys::take_the_runtimes_place(&arguments);
             std::process::exit($main(arguments).into())
         }
     };
@@ -150,8 +171,15 @@ pub unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<Os
         .collect()
 }
 
-/// For [`entry`]. Where this cannot be done, nothing that opens a descriptor can be relied on: the program ends.
-pub fn take_the_runtimes_place() {
+/// For [`entry`], with the program's arguments. Where this cannot be done, nothing that opens a descriptor can be relied on: the
+/// program ends.
+pub fn take_the_runtimes_place(arguments: &[OsString]) {
+    if crate::is_under_launch(arguments) {
+        // Nobody asks what it came with: the plan says what the workload gets, and with every signal blocked SIGPIPE ends
+        // nobody. What is closed of the three the first `open_null` finds, before anything else is opened.
+        return;
+    }
+    note_what_came();
     for fd in 0..3 {
         // A closed one's number is the lowest that is free, as long as this is done in their order.
         // SAFETY: a C string.
@@ -213,17 +241,49 @@ pub fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes ownership of a socket that the process that executed this program left for it, as soon as something has come through
+/// it: that goes to the end of `buffer`, as far as there is room. Nothing: end of file. See recv(2).
+///
+/// # Errors
+/// EBADF, ENOTSOCK: it is no open socket, or one of the three standard ones. ECONNRESET.
+pub fn adopt_socket(fd: RawFd, buffer: &mut Vec<u8>) -> Result<OwnedFd, Errno> {
+    if fd <= libc::STDERR_FILENO {
+        return Err(Errno::EBADF);
+    }
+    let room = buffer.spare_capacity_mut();
+    let received = loop {
+        // SAFETY: the kernel writes at most so many bytes, into room that is `buffer`'s.
+        match Errno::result(unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), 0) }) {
+            // Every signal is blocked, but a debugger interrupts too.
+            Err(Errno::EINTR) => {}
+            received => break received? as usize,
+        }
+    };
+    // SAFETY: the kernel has written them.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    // SAFETY: it is open, and it was named on our command line for us to own; nothing else in this program
+    // uses a descriptor that it did not open itself.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The real user and group that this program was executed as, which the kernel leaves with its arguments. See getauxval(3),
+/// AT_UID.
+pub fn executed_by() -> (u32, u32) {
+    // SAFETY: looks a number up in what the kernel left; every kernel leaves these.
+    unsafe { (libc::getauxval(libc::AT_UID) as u32, libc::getauxval(libc::AT_GID) as u32) }
+}
+
+/// Whether its effective user was root. See getauxval(3), AT_EUID.
+pub fn was_executed_as_root() -> bool {
+    // SAFETY: as above.
+    unsafe { libc::getauxval(libc::AT_EUID) == 0 }
+}
+
 /// fork(2), from a process with one thread.
 pub fn fork() -> Result<ForkResult, Errno> {
     // SAFETY: PID 1 has one thread, so the child finds no lock held by a thread that it doesn't have.
     unsafe { nix::unistd::fork() }
 }
-
-/// Enough for what a child calls before its exec, also in a build that is not optimised. What of it is never touched takes
-/// no memory.
-const CHILDS_STACK: usize = 256 * 1024;
-/// As every ABI wants it at most.
-const STACK_ALIGNMENT: usize = 16;
 
 /// Runs `child` in a new process that shares this one's memory; returns its pid and pidfd when it has been executed or has
 /// ended. Until then this process stands still: not even a signal is seen. What the child changes in memory, this process
@@ -239,17 +299,36 @@ pub fn fork_sharing_memory<F: FnOnce() -> u8>(child: F) -> Result<(Pid, OwnedFd)
         let child = unsafe { &mut *child.cast::<Option<F>>() }.take();
         exit_now(child.map_or(0, |child| child()))
     }
-    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
-    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let mut child = Some(child);
+    // SAFETY: `start` takes a pointer to such an Option, and does not return.
+    unsafe { clone_on_this_stack(start::<F>, (&raw mut child).cast()) }
+}
+
+/// More than what is on the stack of [`clone_on_this_stack`] and below while the parent stands still there.
+const FRAMES: usize = 4096;
+/// As every ABI wants a stack at most.
+const STACK_ALIGNMENT: usize = 16;
+
+/// The child goes on where the parent's stack ends, as vfork(2) has it: that needs no memory of its own, is mostly in use
+/// before, and ends at a page that nobody may touch.
+///
+/// Not inlined: its own frame, by which it knows where it is, has to be a small one.
+///
+/// # Safety
+/// `start` may be called with `argument` in a process that shares this one's memory, and does not return.
+#[inline(never)]
+unsafe fn clone_on_this_stack(
+    start: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+) -> Result<(Pid, OwnedFd), Errno> {
     let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let here = &raw mut pidfd;
+    let top = here.cast::<u8>().wrapping_sub(FRAMES + here.addr() % STACK_ALIGNMENT);
     // SAFETY: this process has one thread, which CLONE_VFORK stops until the child uses its memory no more, so that there are
-    // never two who use it; the stack grows down from its aligned end, and it and the closure live until then.
-    let pid = Errno::result(unsafe {
-        let top = top.sub(top.addr() % STACK_ALIGNMENT);
-        libc::clone(start::<F>, top.cast(), flags, (&raw mut child).cast(), &raw mut pidfd)
-    })?;
+    // never two who use it. Of the stack it uses until then what is at `here` and, for the call, far less than FRAMES below; no
+    // signal handler runs, since every signal is blocked. From `top` downwards it is free, and the kernel extends it.
+    let pid = Errno::result(unsafe { libc::clone(start, top.cast(), flags, argument, here) })?;
     // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
     Ok((Pid::from_raw(pid), unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
@@ -576,12 +655,22 @@ pub fn read_short<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a str, Errno
     str::from_utf8(&buffer[..length]).map_err(|_| Errno::EILSEQ)
 }
 
-/// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed.
+/// What has nothing to read and takes anything: /dev/null, or, in a root without /dev, a pipe whose other end is closed. It
+/// has a number above 2: where one of the three below is closed, that becomes the same first, and stays.
 ///
 /// # Errors
 /// EMFILE, ENFILE.
 pub fn open_null() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlag::O_RDWR).or_else(|_| nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(end, _)| end))
+    loop {
+        let null = open("/dev/null", OFlag::O_RDWR)
+            .or_else(|_| nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(end, _)| end))?;
+        if null.as_raw_fd() > libc::STDERR_FILENO {
+            return Ok(null);
+        }
+        keep_on_exec(null.as_raw_fd())?;
+        // Std's handle names it by its number.
+        let _ = null.into_raw_fd();
+    }
 }
 
 /// Puts `null` on these of the descriptors 0, 1 and 2, so that this process does not hold the workload's open.
