@@ -28,6 +28,8 @@ static void make_orphan(int lives) {
     pid_t pid = fork();
     if (pid < 0) fail("fork");
     if (pid == 0) {
+        // As a daemon does. Some PID 1 hand the SIGCONT on to the workload's group, and all zombies in it would take their time.
+        if (setsid() < 0) _exit(1);
         pid_t inner = fork();
         if (inner < 0) _exit(1);
         if (inner > 0) {

@@ -148,32 +148,40 @@ struct Woken {
 impl EventLoop<'_> {
     /// Runs until the end.
     pub(crate) fn run(mut self) -> End {
-        // Where everything is told, children are waited for when SIGCHLD has been told of; it is always behind them.
-        let mut is_due = self.tell.is_none();
-        let mut has_waited = false;
+        let (mut more, mut sleeps_for_signals, mut has_waited) = (false, false, false);
         let came_with_plan = self.obey();
         let end = loop {
             if let Some(end) = came_with_plan {
                 break end;
             }
-            let (end, has_news) = self.handle_signals();
+            let (end, has_news) = self.handle_signals(sleeps_for_signals);
             if let Some(end) = end {
                 break end;
             }
             if let Some(end) = self.listen() {
                 break end;
             }
-            let (end, more) = if is_due || has_news { self.reap() } else { (None, false) };
-            is_due = more || self.tell.is_none();
+            let (end, is_more) = if more || has_news || self.looks_at_children(sleeps_for_signals) {
+                self.reap()
+            } else {
+                (None, false)
+            };
+            more = is_more;
             if let Some(end) = end {
                 break end;
             }
-            if let Some(end) = self.happened(Event::Tick) {
+            if self.supervisor.next_tick().is_some()
+                && let Some(end) = self.happened(Event::Tick)
+            {
                 break end;
             }
             self.send_unread();
             if has_waited {
                 self.settle();
+            }
+            sleeps_for_signals = !more && self.waits_for_signals_alone();
+            if sleeps_for_signals {
+                continue;
             }
             let woken = self.wait(more);
             has_waited = true;
@@ -208,12 +216,19 @@ impl EventLoop<'_> {
         end
     }
 
-    /// Returns also whether a SIGCHLD was among them.
-    fn handle_signals(&mut self) -> (Option<End>, bool) {
+    /// Whether children are waited for although no SIGCHLD has come.
+    fn looks_at_children(&self, has_slept_for_signals: bool) -> bool {
+        // Where everything is told, SIGCHLD is told of first; it is always behind them. Elsewhere they were waited for before
+        // it fell asleep, so that there is news only with a SIGCHLD, as long as it does not matter that there are none.
+        self.tell.is_none() && !(has_slept_for_signals && self.supervisor.main_process().is_some())
+    }
+
+    /// Sleeps until there is one, if `sleeps`. Returns also whether a SIGCHLD was among them.
+    fn handle_signals(&mut self, sleeps: bool) -> (Option<End>, bool) {
         let mut end = None;
         let mut has_news = false;
         let signals = self.signals;
-        let drained = signals.drain(|signal| {
+        let each = |signal: Received| {
             has_news |= signal.number == libc::SIGCHLD;
             // What has been said before it was sent counts for it: who is to get it, for one.
             end = end.or_else(|| self.listen());
@@ -225,8 +240,9 @@ impl EventLoop<'_> {
                 });
                 end = end.or(self.happened(Event::Signal(signal)));
             }
-        });
-        if let Err(errno) = drained {
+        };
+        let read = if sleeps { signals.wait(each) } else { signals.drain(each) };
+        if let Err(errno) = read {
             log::error!("signals: read: {}", errno.desc());
         }
         (end, has_news)
@@ -241,7 +257,7 @@ impl EventLoop<'_> {
         }
         // What we cause ourselves is SIGPIPE, by a line to a closed stderr; and, which the supervisor waits for, what
         // comes of giving up a terminal.
-        let is_our_own = signal.sender == getpid().as_raw().unsigned_abs();
+        let is_our_own = signal.sender == own_pid().as_raw().unsigned_abs();
         if terminal.has_told(signal) {
             terminal.stop_with_group(signal.number);
             return false;
@@ -320,26 +336,19 @@ impl EventLoop<'_> {
         Some((pid, String::from_utf8_lossy(command.trim_ascii_end()).into_owned()))
     }
 
-    /// Sleeps until something happens, or not at all if there is `more` to do; returns what did, besides signals and
-    /// the time.
-    fn wait(&self, more: bool) -> Woken {
-        let timeout = if more {
-            Some(TimeSpec::new(0, 0))
-        } else {
-            let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
-            let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
-            let unread = (!self.unread.is_empty()).then_some(LOOK_AGAIN);
-            let settles = self.settle.is_some().then_some(SETTLES_AFTER);
-            let zombie = self.workload.as_ref().filter(|workload| workload.naming == Naming::Zombie);
-            next.into_iter()
-                .chain(guests)
-                .chain(unread)
-                .chain(settles)
-                .chain(zombie.map(|_| LOOK_AGAIN))
-                .min()
-                .map(TimeSpec::from_duration)
-        };
-        let signals = self.signals.as_fd();
+    /// How long to sleep at most.
+    fn time_to_sleep(&self) -> Option<Duration> {
+        let next = self.supervisor.next_tick().map(|at| at.saturating_duration_since(Instant::now()));
+        let guests = self.has_guests.then_some(LOOK_FOR_GUESTS);
+        let unread = (!self.unread.is_empty()).then_some(LOOK_AGAIN);
+        let settles = self.settle.is_some().then_some(SETTLES_AFTER);
+        let zombie = self.workload.as_ref().filter(|workload| workload.naming == Naming::Zombie);
+        next.into_iter().chain(guests).chain(unread).chain(settles).chain(zombie.map(|_| LOOK_AGAIN)).min()
+    }
+
+    /// What there is to wait for besides signals: the launcher, the workload's readiness, the end of a main process that was
+    /// named, the notify socket.
+    fn descriptors(&self) -> [Option<BorrowedFd<'_>>; 4] {
         let launcher = match &self.above {
             Above::Launcher(launcher) => Some(launcher.as_fd()),
             Above::Terminal(_) => None,
@@ -348,18 +357,32 @@ impl EventLoop<'_> {
         let ready = workload.and_then(|workload| workload.ready.as_ref()).map(AsFd::as_fd);
         let main = workload.filter(|workload| workload.naming == Naming::Named).map(Running::pidfd);
         let notify = self.runs.and_then(Runs::notify).map(AsFd::as_fd);
-        let wanted = [launcher, ready, main, notify];
-        // PID 1 allocates nothing: where nothing is to be waited for, its place is taken by one without events.
-        let of = |fd: Option<BorrowedFd<'_>>| match fd {
-            Some(_) => PollFlags::POLLIN,
-            None => PollFlags::empty(),
-        };
-        let [launcher, ready, main, notify] = wanted.map(|fd| PollFd::new(fd.unwrap_or(signals), of(fd)));
-        let mut polled = [PollFd::new(signals, PollFlags::POLLIN), launcher, ready, main, notify];
-        match ppoll(&mut polled, timeout, None) {
+        [launcher, ready, main, notify]
+    }
+
+    /// Whether neither the time nor anything else than a signal ends the sleep: most of the time in an image.
+    fn waits_for_signals_alone(&self) -> bool {
+        self.descriptors().iter().all(Option::is_none) && self.time_to_sleep().is_none()
+    }
+
+    /// Sleeps until something happens, or not at all if there is `more` to do; returns what did, besides signals and
+    /// the time.
+    fn wait(&self, more: bool) -> Woken {
+        let timeout = if more { Some(Duration::ZERO) } else { self.time_to_sleep() };
+        let wanted = self.descriptors();
+        // PID 1 allocates nothing.
+        let mut polled = [(); 5].map(|()| PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
+        let mut count = 1;
+        for fd in wanted.into_iter().flatten() {
+            polled[count] = PollFd::new(fd, PollFlags::POLLIN);
+            count += 1;
+        }
+        match ppoll(&mut polled[..count], timeout.map(TimeSpec::from_duration), None) {
             Ok(_) => {
-                let is_ready = |i: usize| wanted[i].is_some() && polled[i + 1].any() == Some(true);
-                Woken { by_launcher: is_ready(0), by_readiness: is_ready(1), by_main: is_ready(2) }
+                let mut polled = polled[1..count].iter();
+                let [by_launcher, by_readiness, by_main, _] =
+                    wanted.map(|fd| fd.is_some() && polled.next().and_then(PollFd::any) == Some(true));
+                Woken { by_launcher, by_readiness, by_main }
             }
             Err(Errno::EINTR) => Woken::default(),
             Err(errno) => {
@@ -662,15 +685,14 @@ fn has_guests() -> bool {
     is_pid_one() && sys::kill(-1, 0).is_ok()
 }
 
-static IS_PID_ONE: OnceLock<bool> = OnceLock::new();
-
-/// Says so, where it need not be asked.
-pub(crate) fn this_is_pid_one() {
-    let _ = IS_PID_ONE.set(true);
+fn is_pid_one() -> bool {
+    own_pid().as_raw() == 1
 }
 
-fn is_pid_one() -> bool {
-    *IS_PID_ONE.get_or_init(|| getpid().as_raw() == 1)
+/// Asked for once, since neither libc remembers it.
+fn own_pid() -> Pid {
+    static OWN_PID: OnceLock<Pid> = OnceLock::new();
+    *OWN_PID.get_or_init(getpid)
 }
 
 /// The same with the sender's value, which kill(2) has none of: to one after another of those below us.

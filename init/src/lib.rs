@@ -222,10 +222,6 @@ fn live(channel: &'static Channel, mut plan: Plan, orders: Vec<u8>) -> Result<En
         }
     };
     let workload = Some(Running { pid, pidfd, ready, naming: Naming::Ours, target, shield: false });
-    if pid.as_raw() == 2 {
-        // The first child of a PID 1, and nobody else's.
-        event_loop::this_is_pid_one();
-    }
     Ok(EventLoop {
         supervisor,
         signals,

@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::handoff::SignalState;
 use crate::sys;
@@ -98,6 +100,8 @@ pub fn let_children_be_waited_for() -> Result<(), Errno> {
 #[derive(Debug)]
 pub struct SignalQueue {
     descriptor: OwnedFd,
+    /// Whether reading from the descriptor waits.
+    blocks: Cell<bool>,
 }
 
 /// How many are read by one call.
@@ -111,7 +115,7 @@ impl SignalQueue {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM; see signalfd(2).
     pub fn new() -> Result<Self, Errno> {
-        sys::signal_descriptor(ALL).map(|descriptor| Self { descriptor })
+        sys::signal_descriptor(ALL).map(|descriptor| Self { descriptor, blocks: Cell::new(false) })
     }
 
     /// Calls `each` with the signals that are pending. If there are very many, some are left for the next time; the descriptor
@@ -120,26 +124,51 @@ impl SignalQueue {
     /// # Errors
     /// None that the kernel documents for a signalfd.
     pub fn drain(&self, mut each: impl FnMut(Received)) -> Result<(), Errno> {
-        let mut batch = [sys::empty_siginfo(); BATCH];
+        self.let_block(false)?;
         for _ in 0..BATCHES_AT_ONCE {
-            match sys::read_signals(self.descriptor.as_fd(), &mut batch) {
-                Ok(count) => {
-                    for info in &batch[..count] {
-                        each(Received {
-                            number: info.ssi_signo as i32,
-                            code: info.ssi_code,
-                            sender: info.ssi_pid,
-                            value: (info.ssi_code == libc::SI_QUEUE).then_some(info.ssi_ptr),
-                        });
-                    }
-                    if count < BATCH {
-                        return Ok(());
-                    }
-                }
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => {}
+            match self.read(&mut each) {
+                Ok(BATCH) | Err(Errno::EINTR) => {}
+                Ok(_) | Err(Errno::EAGAIN) => return Ok(()),
                 Err(errno) => return Err(errno),
             }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is a signal, if there is none, and calls `each` with those that are there then; some may be left
+    /// for the next time. Who waits for nothing else has it by one system call, in place of a poll and a read.
+    ///
+    /// # Errors
+    /// As [`Self::drain`].
+    pub fn wait(&self, each: impl FnMut(Received)) -> Result<(), Errno> {
+        self.let_block(true)?;
+        match self.read(each) {
+            // A debugger interrupts although every signal is blocked.
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn read(&self, mut each: impl FnMut(Received)) -> Result<usize, Errno> {
+        let mut batch = [sys::empty_siginfo(); BATCH];
+        let count = sys::read_signals(self.descriptor.as_fd(), &mut batch)?;
+        for info in &batch[..count] {
+            each(Received {
+                number: info.ssi_signo as i32,
+                code: info.ssi_code,
+                sender: info.ssi_pid,
+                value: (info.ssi_code == libc::SI_QUEUE).then_some(info.ssi_ptr),
+            });
+        }
+        Ok(count)
+    }
+
+    /// Nobody else has this open file.
+    fn let_block(&self, blocks: bool) -> Result<(), Errno> {
+        if self.blocks.get() != blocks {
+            let flags = if blocks { OFlag::empty() } else { OFlag::O_NONBLOCK };
+            fcntl(&self.descriptor, FcntlArg::F_SETFL(flags))?;
+            self.blocks.set(blocks);
         }
         Ok(())
     }
@@ -168,6 +197,32 @@ pub fn name(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_takes_what_is_pending_and_a_drain_after_it_waits_for_nothing() {
+        let (says, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            block_all().expect("block");
+            let queue = SignalQueue::new().expect("queue");
+            let raise = |number| signal_hook::low_level::raise(number).expect("raise");
+            let mut taken = Vec::new();
+            let mut take = |signal: Received| taken.push(signal.number);
+            queue.drain(&mut take).expect("drain");
+            raise(libc::SIGUSR2);
+            queue.wait(&mut take).expect("wait");
+            queue.drain(&mut take).expect("drain");
+            raise(libc::SIGWINCH);
+            queue.drain(&mut take).expect("drain");
+            // More than one read takes.
+            (0..=BATCH).for_each(|_| raise(40));
+            queue.wait(&mut take).expect("wait");
+            queue.wait(&mut take).expect("wait");
+            says.send(taken)
+        });
+        let taken = heard.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for ever");
+        let expected = [libc::SIGUSR2, libc::SIGWINCH].into_iter().chain([40; BATCH + 1]);
+        assert_eq!(taken, expected.collect::<Vec<_>>());
+    }
 
     #[test]
     fn signals_are_named_as_kill_does() {

@@ -96,8 +96,8 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     sheet.note(format!(
         "Each above a workload, below unshare --pid --fork --mount-proc. Memory as smaps_rollup says, above a workload that \
          sleeps; wake-ups (context switches) in {idle} s{extrapolated}. Zombies reaped: {orphans} that became zombies \
-         while PID 1 was stopped, from SIGCONT until the last is gone. Made and reaped: {orphans} orphans, start to end, \
-         most of it the forks. Signal: from kill(2) to the workload's handler, SIGUSR1, {latencies} in each of {} rounds, \
+         while PID 1 was stopped, each in a session of its own, from SIGCONT until the last is gone. Made and reaped: \
+         {orphans} orphans, start to end, most of it the forks. Signal: from kill(2) to the workload's handler, SIGUSR1, {latencies} in each of {} rounds, \
          one after another. Signals forwarded: {signals} of a real-time signal, at most {WINDOW} on their way.",
         amounts.latency_rounds
     ));
