@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::error::Error;
-use crate::executable::Executable;
+use crate::executable::{self, Executable};
 use crate::plan::{
     self, Caller, Capabilities, HealthCheck, Identity, Network, Options, Plan, Proc, Ready, RootDirectory,
     Seccomp, Share, Tmp, Volatile,
@@ -53,6 +53,7 @@ pub struct Command {
     init_file: Option<PathBuf>,
     pub(crate) stdio: [Option<OwnedFd>; 3],
     pub(crate) signals: Option<SignalState>,
+    is_of_launch: bool,
 }
 
 impl Command {
@@ -61,7 +62,7 @@ impl Command {
     /// # Errors
     /// [`Error::Channel`], where there are too many descriptors.
     pub(crate) fn try_clone(&self) -> Result<Self, Error> {
-        let Self { options, init_file, stdio, signals } = self;
+        let Self { options, init_file, stdio, signals, is_of_launch } = self;
         let [stdin, stdout, stderr] = stdio;
         let copy = |fd: &Option<OwnedFd>| fd.as_ref().map(copy_above_stdio).transpose();
         Ok(Self {
@@ -69,6 +70,7 @@ impl Command {
             init_file: init_file.clone(),
             stdio: [copy(stdin)?, copy(stdout)?, copy(stderr)?],
             signals: *signals,
+            is_of_launch: *is_of_launch,
         })
     }
 
@@ -84,7 +86,7 @@ impl Command {
 
     /// Runs what `options` say.
     pub fn from_options(options: Options) -> Self {
-        Self { options, init_file: None, stdio: [None, None, None], signals: None }
+        Self { options, init_file: None, stdio: [None, None, None], signals: None, is_of_launch: false }
     }
 
     /// Adds an argument; any bytes but NUL.
@@ -360,6 +362,13 @@ impl Command {
         self
     }
 
+    /// Relies on what holds of `launch`, and saves what else had to be asked: every signal stays blocked from
+    /// [`signals::take_over`] on, and this process's ids are those that it was executed with.
+    pub fn rely_on_being_launch(&mut self) -> &mut Self {
+        self.is_of_launch = true;
+        self
+    }
+
     /// Asks for the namespaces' inode numbers in [`Started`].
     pub fn report_namespaces(&mut self) -> &mut Self {
         self.options.report_namespaces = true;
@@ -438,7 +447,8 @@ impl Command {
             // A copy, so that a command can be spawned again.
             *taken = given.as_ref().map(copy_above_stdio).transpose()?;
         }
-        Sandbox::start(plan, Resources { init: self.open_init_file(plan)?, stdio, lock })
+        let init = self.open_init_file(plan)?;
+        Sandbox::start(plan, Resources { init, stdio, lock, signals_are_blocked: self.is_of_launch })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.
@@ -463,11 +473,13 @@ impl Command {
         let signals = signal_state(self.signals)?;
         let directory = working_directory();
         let tree = self.tree(&directory)?;
+        let (uid, gid) =
+            if self.is_of_launch { sys::ids_at_exec() } else { (geteuid().as_raw(), getegid().as_raw()) };
         Ok(Caller {
             tree,
             may_use_all_processors: processors::may_use_all(),
-            uid: geteuid().as_raw(),
-            gid: getegid().as_raw(),
+            uid,
+            gid,
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
             subordinate_ids: match self.options.identity {
                 Identity::Auto | Identity::Maps { .. } => subordinate_ids(),
@@ -496,9 +508,16 @@ impl Command {
     }
 
     pub(crate) fn open_init_file(&self, plan: &Plan) -> Result<Executable, Error> {
+        let hidden = plan.hides_only();
+        let is_own = self.init_file.is_none() && CAN_BE_INIT.load(Ordering::Relaxed);
+        if let (true, Some(hidden)) = (is_own, &hidden)
+            && let Some(own) = Executable::own(hidden)
+        {
+            return Ok(own);
+        }
         let path = match &self.init_file {
             Some(path) => path.clone(),
-            None if CAN_BE_INIT.load(Ordering::Relaxed) => "/proc/self/exe".into(),
+            None if is_own => OsStr::from_bytes(executable::OWN.to_bytes()).into(),
             None => find_in_path(launch_init::NAME).ok_or_else(|| {
                 Error::InitFile(format!("{} (in PATH)", launch_init::NAME).into(), Errno::ENOENT)
             })?,
@@ -507,7 +526,7 @@ impl Command {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
         sys::open_path(&name)
             .and_then(above_stdio)
-            .and_then(|file| Executable::for_sandbox(file, plan.hides_only().as_deref()))
+            .and_then(|file| Executable::for_sandbox(file, hidden.as_deref().filter(|_| !is_own)))
             .map_err(failed)
     }
 }

@@ -8,11 +8,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use launch_init::sys::{MOUNT_ATTR_RDONLY, clone_tree, mount_setattr};
 use nix::errno::Errno;
@@ -22,19 +22,31 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, stat};
 use nix::unistd::geteuid;
 
 use crate::sandbox::above_stdio;
+use crate::sys::InitFile;
 
 /// By its owner, its group and everybody else.
 const EXECUTABLE: u32 = 0o111;
 
+/// The file that this process executes. Its child executes the same until its exec, and finds it here too.
+pub(crate) const OWN: &CStr = c"/proc/self/exe";
+
 /// A file to be executed in the cloned child.
 #[derive(Debug)]
 pub struct Executable {
-    file: OwnedFd,
+    /// None: [`OWN`].
+    file: Option<OwnedFd>,
     /// Where the child finds it, since only it has the right to mount: a caller without CAP_SYS_ADMIN has none.
     path: Option<CString>,
 }
 
 impl Executable {
+    /// The file that this process executes, if those inside could write to it by its path too; see [`Self::for_sandbox`]. It is
+    /// not even opened.
+    pub(crate) fn own(hidden: &[&OsStr]) -> Option<Self> {
+        let link = OsStr::from_bytes(OWN.to_bytes());
+        is_reachable(Path::new(link), hidden).then_some(Self { file: None, path: None })
+    }
+
     /// The file, with what protects it where those inside could not write to it by its path either. They can reach any file
     /// that the caller's user can but those below the directories `hidden`; none: there may be others that they cannot reach.
     ///
@@ -42,7 +54,7 @@ impl Executable {
     /// As [`Self::new`].
     pub fn for_sandbox(file: OwnedFd, hidden: Option<&[&OsStr]>) -> Result<Self, Errno> {
         match hidden {
-            Some(hidden) if is_reachable(file.as_fd(), hidden)? => Ok(Self { file, path: None }),
+            Some(hidden) if is_reachable(&link_to(file.as_fd()), hidden) => Ok(Self::open(file)),
             _ => Self::new(file),
         }
     }
@@ -54,23 +66,23 @@ impl Executable {
     pub fn new(file: OwnedFd) -> Result<Self, Errno> {
         let errno = match read_only(clone_tree(Some(file.as_fd()), c"")) {
             // Its number shall be in nobody's way either.
-            Ok(file) => return Ok(Self { file: above_stdio(file)?, path: None }),
+            Ok(file) => return Ok(Self::open(above_stdio(file)?)),
             Err(errno) => errno,
         };
         let status = fstat(&file)?;
         // No path leads to it (any more), as after an upgrade or where it is in memory alone (memfd_create(2)), of which no
         // mount can be made (EINVAL); and while we run nobody can write to it (ETXTBSY).
         if status.st_nlink == 0 {
-            return Ok(Self { file, path: None });
+            return Ok(Self::open(file));
         }
         if errno != Errno::EPERM {
             return Err(errno);
         }
-        let path = path_of(file.as_fd())?;
+        let path = readlink(&link_to(file.as_fd()))?;
         match stat(path.as_os_str()) {
             Ok(there) if is_same(&there, &status) => {
                 let path = CString::new(OsStr::as_bytes(&path)).map_err(|_| Errno::EINVAL)?;
-                Ok(Self { file, path: Some(path) })
+                Ok(Self { file: Some(file), path: Some(path) })
             }
             _ => Err(Errno::ESTALE),
         }
@@ -86,22 +98,31 @@ impl Executable {
             Err(Errno::EPERM) => sealed_copy(file.as_fd())?,
             file => file?,
         };
-        Ok(Self { file, path: None })
+        Ok(Self::open(file))
+    }
+
+    fn open(file: OwnedFd) -> Self {
+        Self { file: Some(file), path: None }
     }
 
     /// Whether its owner may execute it still: a root inside may have said otherwise of a copy in memory.
     pub(crate) fn is_executable(&self) -> bool {
-        fstat(&self.file).is_ok_and(|status| status.st_mode & EXECUTABLE == EXECUTABLE)
+        let status = self.file.as_ref().map(fstat);
+        status.is_none_or(|status| status.is_ok_and(|it| it.st_mode & EXECUTABLE == EXECUTABLE))
     }
 
-    /// The file itself.
-    pub(crate) fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// The file itself, if it had to be opened.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
-    /// What [`protected`] takes, if the child has to do that.
-    pub(crate) fn path(&self) -> Option<&CStr> {
-        self.path.as_deref()
+    /// What the child executes.
+    pub(crate) fn in_image(&self) -> InitFile {
+        match (&self.file, &self.path) {
+            (None, _) => InitFile::Own,
+            (Some(file), None) => InitFile::Open(file.as_raw_fd()),
+            (Some(file), Some(path)) => InitFile::Protected(file.as_raw_fd(), path.clone()),
+        }
     }
 }
 
@@ -114,24 +135,25 @@ pub(crate) fn protected(path: &CStr, file: BorrowedFd<'_>) -> Result<OwnedFd, Er
     if is_same(&fstat(&mount)?, &fstat(file)?) { Ok(mount) } else { Err(Errno::ESTALE) }
 }
 
-/// Whether the path of `file` leads to it for the caller's user, also without capabilities: a root inside has none over what
-/// is another user's.
-fn is_reachable(file: BorrowedFd<'_>, hidden: &[&OsStr]) -> Result<bool, Errno> {
-    let path = path_of(file)?;
+/// Whether the path of the file behind `link`, one of /proc, leads to it for the caller's user, also without capabilities: a
+/// root inside has none over what is another user's.
+fn is_reachable(link: &Path, hidden: &[&OsStr]) -> bool {
+    let Ok(path) = readlink(link) else { return false };
     let path = Path::new(&path);
-    // A mount goes where links lead to.
-    let is_below = |directory: &&OsStr| {
-        path.starts_with(directory)
-            || std::fs::canonicalize(directory).is_ok_and(|target| path.starts_with(target))
-    };
-    if hidden.iter().any(is_below)
-        || !stat(path).is_ok_and(|there| fstat(file).is_ok_and(|own| is_same(&own, &there)))
-    {
-        return Ok(false);
+    let is_there = || stat(path).is_ok_and(|there| stat(link).is_ok_and(|own| is_same(&own, &there)));
+    if hidden.iter().any(|directory| path.starts_with(directory)) || !is_there() {
+        return false;
     }
-    let user = geteuid().as_raw();
-    let is_open = |directory: &Path| stat(directory).is_ok_and(|status| may_search(&status, user));
-    Ok(path.ancestors().skip(1).all(is_open))
+    // A mount goes where links lead to. /proc is that of the link, in which lie no programs.
+    let hidden = hidden.iter().filter(|directory| **directory != "/proc");
+    let hidden: Vec<_> = hidden.filter_map(|directory| stat(*directory).ok()).collect();
+    path.ancestors().skip(1).all(|directory| {
+        stat(directory).is_ok_and(|status| {
+            let is_hidden = hidden.iter().any(|hidden| is_same(hidden, &status));
+            !is_hidden
+                && (status.st_mode & EXECUTABLE == EXECUTABLE || may_search(&status, geteuid().as_raw()))
+        })
+    })
 }
 
 /// Whether a user may search a directory by its owner's bits, or is sure to by those of its group and of others.
@@ -140,14 +162,13 @@ fn may_search(directory: &FileStat, user: u32) -> bool {
     directory.st_mode & needed == needed
 }
 
-fn path_of(file: BorrowedFd<'_>) -> Result<OsString, Errno> {
-    readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())
+fn link_to(file: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let open = |fd: BorrowedFd<'_>| {
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        nix::fcntl::open(&link_to(fd), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
     };
     let mut original = File::from(open(file)?);
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -191,7 +212,7 @@ mod tests {
         std::os::unix::fs::symlink("real", &link).expect("link");
         std::fs::write(&path, "").expect("file");
         let file = File::open(&path).expect("file");
-        let is_reachable = |hidden: &[&OsStr]| is_reachable(file.as_fd(), hidden).expect("path");
+        let is_reachable = |hidden: &[&OsStr]| is_reachable(&link_to(file.as_fd()), hidden);
         assert!(is_reachable(&[]));
         assert!(is_reachable(&["/proc".as_ref(), "/tmp/none".as_ref()]));
         assert!(!is_reachable(&["/tmp".as_ref()]));

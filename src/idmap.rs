@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use launch_init::sys::{open, read_short};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, readlink};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::error::Error;
 use crate::plan::{IdMap, IdMaps, Writer};
@@ -31,6 +31,8 @@ const HELPERS_FOLDER: &str = "/usr/bin";
 /// How long a helper may take once the launcher was asked to end. It takes milliseconds, unless it asks a directory
 /// service that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The machine's own PID namespace, whose number never changes: PROC_PID_INIT_INO in include/linux/proc_ns.h.
+const INITIAL_NAMESPACE: &str = "pid:[4026531836]";
 /// As much as is kept of what a helper says.
 const LONGEST_MESSAGE: usize = 1000;
 
@@ -93,26 +95,44 @@ pub fn powerless_helper() -> Option<Powerless> {
     })
 }
 
-/// Writes them for the process behind `pidfd`. The tutorial's order, with what it left out: setgroups first. A helper
+/// Writes them for the process behind `pidfd`, a child of the number `pid`. The tutorial's order, with what it left out: setgroups first. A helper
 /// runs with the signal mask `mask`.
 ///
 /// # Errors
 /// [`Error::ForeignProc`]; [`Error::IdMap`], with the file; [`Error::IdHelper`]. Each is one write; the kernel takes a map
 /// whole or not at all.
-pub fn write(pidfd: BorrowedFd<'_>, maps: &IdMaps, helpers: &Helpers, mask: u64) -> Result<(), Error> {
-    let pid = number_in_proc(pidfd)?;
+pub fn write(
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+    maps: &IdMaps,
+    helpers: &Helpers,
+    mask: u64,
+) -> Result<(), Error> {
+    let pid = if is_in_initial_namespace() { pid.as_raw().unsigned_abs() } else { number_in_proc(pidfd)? };
+    let mut files = Vec::with_capacity(3);
     if maps.deny_setgroups {
-        write_file(pid, "setgroups", "deny")?;
+        files.push(write_file(pid, "setgroups", "deny")?);
     }
-    let write_map = |kind: Kind, map: &[IdMap], helper: &Option<PathBuf>| match helper {
-        None => write_file(pid, kind.map_file(), &lines(map)),
+    let mut write_map = |kind: Kind, map: &[IdMap], helper: &Option<PathBuf>| match helper {
+        None => {
+            files.push(write_file(pid, kind.map_file(), &lines(map))?);
+            Ok(())
+        }
         Some(program) => {
             log::debug!("id map: {} {pid}: {}", program.display(), lines(map).trim_end().replace('\n', ", "));
             run(program, pid, kind, map, mask).map_err(|reason| Error::IdHelper(program.into(), reason))
         }
     };
     write_map(Kind::Users, &maps.users, &helpers.users)?;
-    write_map(Kind::Groups, &maps.groups, &helpers.groups)
+    write_map(Kind::Groups, &maps.groups, &helpers.groups)?;
+    launch_init::sys::close(files);
+    Ok(())
+}
+
+/// Whether this process is in the machine's own PID namespace, and /proc is that one's: in a proc of any other, it would not
+/// have a self. Then a child has the number there that it has here.
+fn is_in_initial_namespace() -> bool {
+    readlink("/proc/self/ns/pid").is_ok_and(|link| link == INITIAL_NAMESPACE)
 }
 
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be
@@ -130,12 +150,14 @@ fn lines(maps: &[IdMap]) -> String {
     maps.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect()
 }
 
-fn write_file(pid: u32, name: &str, content: &str) -> Result<(), Error> {
+/// Returns the file, which is to be closed.
+fn write_file(pid: u32, name: &str, content: &str) -> Result<OwnedFd, Error> {
     let path = format!("/proc/{pid}/{name}");
     log::debug!("id map: {path}: {}", content.trim_end().replace('\n', ", "));
-    let written = open(&path, OFlag::O_WRONLY).and_then(|file| nix::unistd::write(&file, content.as_bytes()));
+    let written = open(&path, OFlag::O_WRONLY)
+        .and_then(|file| nix::unistd::write(&file, content.as_bytes()).map(|length| (file, length)));
     match written {
-        Ok(length) if length == content.len() => Ok(()),
+        Ok((file, length)) if length == content.len() => Ok(file),
         // The kernel takes a map as a whole.
         Ok(_) => Err(Error::IdMap(path.into(), Errno::EIO)),
         Err(errno) => Err(Error::IdMap(path.into(), errno)),

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fmt::Arguments;
 use std::io::Write;
 
@@ -21,14 +22,23 @@ pub fn start(verbosity: u8) {
         }
         return;
     }
+    start_filtered(verbosity, filters.as_deref());
+}
+
+#[cold]
+#[inline(never)]
+fn start_filtered(verbosity: u8, filters: Option<&OsStr>) {
     let level = [LevelFilter::Warn, LevelFilter::Debug, LevelFilter::Trace][usize::from(verbosity.min(2))];
-    let mut builder = env_logger::Builder::new();
+    let mut builder = env_filter::Builder::new();
     builder.filter_level(level);
-    if let Some(filters) = filters.as_ref().and_then(|filters| filters.to_str()) {
-        builder.parse_filters(filters);
+    if let Some(filters) = filters.and_then(OsStr::to_str) {
+        builder.parse(filters);
     }
-    builder.format(|f, record| f.write_all(line(record.level(), record.args()).as_bytes()));
-    builder.init();
+    let filter = builder.build();
+    let most = filter.filter();
+    if log::set_boxed_logger(Box::new(Filtered(filter))).is_ok() {
+        log::set_max_level(most);
+    }
 }
 
 static WARNINGS: Warnings = Warnings;
@@ -42,12 +52,33 @@ impl Log for Warnings {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // A closed stderr is no reason to end.
-            let _ = std::io::stderr().write_all(line(record.level(), record.args()).as_bytes());
+            write(record);
         }
     }
 
     fn flush(&self) {}
+}
+
+/// As the variable and -v ask for it.
+struct Filtered(env_filter::Filter);
+
+impl Log for Filtered {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.0.matches(record) {
+            write(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn write(record: &Record<'_>) {
+    // A closed stderr is no reason to end.
+    let _ = std::io::stderr().write_all(line(record.level(), record.args()).as_bytes());
 }
 
 fn line(level: Level, text: &Arguments<'_>) -> String {

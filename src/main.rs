@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use launch::cli::{self, Cli, Form, Request, quick};
@@ -20,6 +20,7 @@ use launch::named::name::Name;
 use launch::status::StatusLines;
 use launch::stdout::print;
 use launch::{Command, Error, SignalState, explain, log_lines, watch};
+use launch_init::signals::SignalQueue;
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
 
@@ -51,10 +52,18 @@ fn start(words: Vec<OsString>) -> u8 {
 
 fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
-    let signals = take_over_signals()?;
-    if let Some(cli) = quick::read(&words) {
-        return run(&cli, &Arguments::default(), signals);
+    // And SIGCHLD: a caller that ignores it would have the kernel throw init's status away.
+    let signals = signals::take_over().map_err(Error::Signals)?;
+    match quick::read(&words) {
+        Some(cli) => run(&cli, &Arguments::default(), signals),
+        None => launch_by_definition(words, signals),
     }
+}
+
+/// What is not plain.
+#[cold]
+#[inline(never)]
+fn launch_by_definition(words: Vec<OsString>, signals: SignalState) -> Result<u8, Error> {
     let arguments =
         Arguments::read(words.clone(), Homes::of_caller).inspect_err(|error| tell_status(&words, error))?;
     let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
@@ -107,11 +116,18 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
         let (mut command, terminal) = command(cli, signals);
         let plan = command.plan()?;
         beside.prepare(&settings, &mut command, &plan)?;
-        let sandbox = command.carry_out(&plan)?;
+        let mut sandbox = command.carry_out(&plan)?;
         // They may hold megabytes of arguments, and the workload's ends of pipes.
         drop((command, plan));
-        // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end.
-        watch::watch_beside(sandbox, terminal, &mut status, &mut beside, || let_go(&handed_on, cli.tty()))
+        let queue = SignalQueue::new().map_err(Error::Signals)?;
+        // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end. A monitor
+        // has let go already.
+        let keeps_stdio = cli.tty() || settings.detach;
+        let let_go = |inert: BorrowedFd<'_>| let_go(&handed_on, keeps_stdio, inert);
+        let outcome = watch::watch_beside(&mut sandbox, &queue, terminal, &mut status, &mut beside, let_go)?;
+        // Nobody is inside any more, and what was open for them is closed by our own end, which is next, all at once.
+        std::mem::forget((sandbox, queue));
+        Ok(outcome)
     });
     let outcome = outcome.map_err(|error| arguments.blame(error));
     match &outcome {
@@ -138,7 +154,7 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
         (false, false, false) => Terminal::of_caller(),
     };
     let mut command = Command::from_options(cli.options(terminal.group()));
-    command.signal_state(signals);
+    command.signal_state(signals).rely_on_being_launch();
     (command, terminal)
 }
 
@@ -165,21 +181,13 @@ fn list_changes(directory: &Path) -> Result<u8, Error> {
     Ok(if failures.is_empty() { 0 } else { exit::FAILED })
 }
 
-fn take_over_signals() -> Result<SignalState, Error> {
-    let mask = signals::block_all().map_err(Error::Signals)?;
-    let state = signals::callers_state(mask);
-    // A caller that ignores SIGCHLD would have the kernel throw init's status away.
-    signals::let_children_be_waited_for().map_err(Error::Signals)?;
-    Ok(state)
-}
-
-/// stdin, stdout and the descriptors that were handed on are the workload's, unless we relay; stderr is ours too.
-fn let_go(handed_on: &[i32], relays: bool) {
+/// stdin, stdout and the descriptors that were handed on are the workload's, unless we relay; stderr is ours too. The numbers
+/// of the first two stay taken, by `inert`: nobody reads or writes here any more, and nothing has to be opened for it.
+fn let_go(handed_on: &[i32], keeps_stdio: bool, inert: BorrowedFd<'_>) {
     let numbers: BTreeSet<_> = handed_on.iter().filter(|fd| **fd > libc::STDERR_FILENO).collect();
     numbers.into_iter().for_each(|fd| launch_init::sys::close_inherited(*fd));
-    let ours: &[i32] = if relays { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
-    let let_go = |null: OwnedFd| launch_init::sys::let_go_of(ours, null.as_fd());
-    if let Err(errno) = launch_init::sys::open_null().and_then(let_go) {
+    let ours: &[i32] = if keeps_stdio { &[] } else { &[libc::STDIN_FILENO, libc::STDOUT_FILENO] };
+    if let Err(errno) = launch_init::sys::let_go_of(ours, inert) {
         log::warn!("stdin and stdout: still open: {}", errno.desc());
     }
 }

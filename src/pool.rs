@@ -283,7 +283,8 @@ impl Shared {
         plan.init.workload.limits.extend(ahead::limits(&self.limits, &limits()?, &plan.init.workload.limits));
         let null = || copy_above_stdio(&self.null).map(Some);
         let stdio = [null()?, null()?, null()?];
-        let resources = Resources { init: self.template.open_init_file(&plan)?, stdio, lock: None };
+        let init = self.template.open_init_file(&plan)?;
+        let resources = Resources { init, stdio, lock: None, signals_are_blocked: false };
         let mut sandbox = Sandbox::start(&plan, resources)?;
         sandbox.release()?;
         Ok(Waiting { sandbox, terminal: None })

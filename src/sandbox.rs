@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -39,6 +39,8 @@ pub struct Resources {
     pub stdio: [Option<OwnedFd>; 3],
     /// What is locked until PID 1 ends, which holds it then.
     pub lock: Option<Lock>,
+    /// Whether every signal is blocked already.
+    pub signals_are_blocked: bool,
 }
 
 /// What init says, as far as the launcher's owner has to do something about it.
@@ -109,12 +111,15 @@ impl Sandbox {
         let encoded = encoded.map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
-        let mask = signals::block_all().map_err(Error::Signals)?;
-        let cloned = clone(plan, &resources, &theirs);
-        signals::set_mask(mask).map_err(Error::Signals)?;
+        let cloned = if resources.signals_are_blocked {
+            clone(plan, &resources, &theirs)
+        } else {
+            let mask = signals::block_all().map_err(Error::Signals)?;
+            let cloned = clone(plan, &resources, &theirs);
+            signals::set_mask(mask).map_err(Error::Signals)?;
+            cloned
+        };
         let Cloned { pid, pidfd, memory } = cloned?;
-        // End of file is only seen when no end of theirs is left open here.
-        drop(theirs);
         log::debug!("clone: init is pid {pid}, with new {} namespaces", names_of(plan.namespaces));
         let mut sandbox = Self {
             pid,
@@ -133,11 +138,14 @@ impl Sandbox {
             // Where the caller closed a standard descriptor, the next sandbox would get this one in its place.
             sandbox.pidfd = duplicate(sandbox.pidfd.as_raw_fd()).map_err(Error::Channel)?;
         }
-        if let Some(maps) = &plan.maps {
-            let mask = plan.init.workload.signals.mask;
-            idmap::write(sandbox.pidfd(), maps, &helpers, mask)
-                .map_err(|error| sandbox.what_init_says_or(error))?;
-        }
+        let mask = plan.init.workload.signals.mask;
+        let maps = plan.maps.as_ref();
+        let written =
+            maps.map_or(Ok(()), |maps| idmap::write(sandbox.pid, sandbox.pidfd(), maps, &helpers, mask));
+        // End of file is only seen when no end of theirs is left open here. Closed any earlier, its number would be taken by one of
+        // the maps, which are closed by one call if theirs follow each other.
+        drop(theirs);
+        written.map_err(|error| sandbox.what_init_says_or(error))?;
         Ok(sandbox)
     }
 
@@ -261,7 +269,7 @@ impl Sandbox {
     /// [`Error::Report`], [`Error::Wait`].
     pub fn next_event(&mut self) -> Result<Event, Error> {
         loop {
-            if let Some(event) = self.take_event(MsgFlags::empty())? {
+            if let Some(event) = self.take_event(Some(MsgFlags::empty()))? {
                 return Ok(event);
             }
         }
@@ -273,12 +281,44 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::next_event`].
     pub fn try_next_event(&mut self) -> Result<Option<Event>, Error> {
-        self.take_event(MsgFlags::MSG_DONTWAIT)
+        self.take_event(Some(MsgFlags::MSG_DONTWAIT))
     }
 
-    fn take_event(&mut self, flags: MsgFlags) -> Result<Option<Event>, Error> {
+    /// Reads, without waiting and once: most often there is no more. What has come then is told by
+    /// [`Self::next_event_that_came`].
+    ///
+    /// # Errors
+    /// [`Error::Channel`]
+    pub(crate) fn read(&mut self) -> Result<(), Error> {
+        self.reports.read(MsgFlags::MSG_DONTWAIT).map(drop)
+    }
+
+    /// As [`Self::try_next_event`], of what has been read.
+    ///
+    /// # Errors
+    /// As [`Self::next_event`].
+    pub(crate) fn next_event_that_came(&mut self) -> Result<Option<Event>, Error> {
+        self.take_event(None)
+    }
+
+    /// Whether init has said how the workload ended. It says nothing more, and is about to end itself. Never of one that
+    /// [`Self::joined`]: who reaps it may be somebody else, and only the end of file tells.
+    pub(crate) fn has_told_its_end(&self) -> bool {
+        self.reported.is_some() && !self.is_joined
+    }
+
+    /// Waits for that.
+    ///
+    /// # Errors
+    /// [`Error::Wait`]
+    pub(crate) fn wait_for_end(&mut self) -> Result<Event, Error> {
+        self.end().map(Event::Ended)
+    }
+
+    /// `reading`: how to read what has not come yet; none leaves it.
+    fn take_event(&mut self, reading: Option<MsgFlags>) -> Result<Option<Event>, Error> {
         loop {
-            match self.reports.next(flags)? {
+            match self.reports.next(reading)? {
                 Next::Report(Report::Log { level, message }) => log_line(level, &message),
                 Next::Report(Report::Started { pid: pid_inside, namespaces }) => {
                     self.started = true;
@@ -395,7 +435,8 @@ pub(crate) fn failure_frame(step: &str, object: &str) -> Result<Vec<u8>, Error> 
 /// A socket pair: one descriptor on each side for both directions, no SIGPIPE, and unlike a pipe it cannot be
 /// opened a second time through /proc/PID/fd. Ours gets the pid of each message's sender.
 pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    // Theirs has the lower number: the child closes what is above it in one go.
+    let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     // Where the caller closed a standard descriptor, a socket may have got its number.
     let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
     setsockopt(&ours, sockopt::PassCred, &true)?;
@@ -410,18 +451,18 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<Cloned, Error> {
     let number = channel.as_raw_fd().to_string();
     let arguments = [NAME, HANDOFF_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
-    let Resources { init: file, stdio, lock } = resources;
+    let Resources { init: file, stdio, lock, .. } = resources;
     let mut keep = plan.init.descriptors();
     // Init never uses it, and the workload does not get it: it is locked as long as anybody has it open.
     keep.extend(lock.as_ref().map(AsRawFd::as_raw_fd));
     let stdio = [0, 1, 2].map(|n: usize| stdio[n].as_ref().map(AsRawFd::as_raw_fd));
-    let mut open: Vec<RawFd> = [file.file().as_raw_fd(), channel.as_raw_fd()].into();
+    let mut open = vec![channel.as_raw_fd()];
+    open.extend(file.file().map(|file| file.as_raw_fd()));
     open.extend(stdio.iter().flatten());
     open.extend(&keep);
     open.sort_unstable();
     let image = sys::InitImage {
-        file: file.file().as_raw_fd(),
-        protected_by: file.path().map(CStr::to_owned),
+        file: file.in_image(),
         arguments: CStringArray::new(arguments.into()),
         // Init needs no environment; the workload's is in the plan.
         environment: CStringArray::new(Vec::new()),
@@ -461,11 +502,20 @@ struct Reports {
     descriptor: Option<OwnedFd>,
     /// Whether the other end was closed before all had been read there.
     left_unread: bool,
+    /// Whether the other end was closed.
+    is_over: bool,
 }
 
 impl Reports {
     fn through(channel: OwnedFd) -> Self {
-        Self { channel, received: Vec::new(), sender: 0, descriptor: None, left_unread: false }
+        Self {
+            channel,
+            received: Vec::new(),
+            sender: 0,
+            descriptor: None,
+            left_unread: false,
+            is_over: false,
+        }
     }
 }
 
@@ -479,7 +529,7 @@ enum Next {
 }
 
 impl Reports {
-    fn next(&mut self, flags: MsgFlags) -> Result<Next, Error> {
+    fn next(&mut self, reading: Option<MsgFlags>) -> Result<Next, Error> {
         loop {
             if let Some(body) = first_body(&self.received).map_err(Error::Report)? {
                 let report = Report::decode(body).map_err(Error::Report)?;
@@ -487,17 +537,26 @@ impl Reports {
                 self.received.drain(..handoff::HEADER + length.map_err(Error::Report)?);
                 return Ok(Next::Report(report));
             }
-            match self.receive(flags) {
-                Ok(0) => return Ok(Next::End),
-                Err(Errno::ECONNRESET) => {
-                    self.left_unread = true;
-                    return Ok(Next::End);
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(Next::Nothing),
-                Err(errno) => return Err(Error::Channel(errno)),
+            if self.is_over {
+                return Ok(Next::End);
+            }
+            let has_read = reading.map_or(Ok(false), |flags| self.read(flags))?;
+            if !has_read {
+                return Ok(Next::Nothing);
             }
         }
+    }
+
+    /// Whether there was something to be read, or was to be waited for.
+    fn read(&mut self, flags: MsgFlags) -> Result<bool, Error> {
+        match self.receive(flags) {
+            Ok(0) => self.is_over = true,
+            Err(Errno::ECONNRESET) => (self.left_unread, self.is_over) = (true, true),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(false),
+            Err(errno) => return Err(Error::Channel(errno)),
+        }
+        Ok(true)
     }
 
     fn receive(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
@@ -520,5 +579,34 @@ impl Reports {
         let length = message.bytes;
         self.received.extend_from_slice(&buffer[..length]);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_that_came_together_are_read_once_and_told_one_after_another() {
+        let (ours, theirs) = channel().expect("channel");
+        let started = Report::Started { pid: 2, namespaces: Vec::new() };
+        let ended = Report::Ended(Outcome::Exited(3));
+        let frames = [&started, &ended].map(|report| report.encode().expect("frame"));
+        send_all(theirs.as_fd(), &frames.concat()).expect("send");
+        let mut reports = Reports::through(ours);
+        let mut told = |reading| match reports.next(reading).expect("frame") {
+            Next::Report(report) => Some(report),
+            Next::End | Next::Nothing => None,
+        };
+        assert_eq!(told(None), None, "nothing has been read yet");
+        assert_eq!(told(Some(MsgFlags::MSG_DONTWAIT)), Some(started));
+        assert_eq!(told(None), Some(ended));
+        assert_eq!(told(None), None);
+        send_all(theirs.as_fd(), &frames[0][..5]).expect("send");
+        drop(theirs);
+        assert!(reports.read(MsgFlags::MSG_DONTWAIT).expect("read"));
+        assert!(matches!(reports.next(None), Ok(Next::Nothing)), "half a frame, and the end is not read");
+        assert!(matches!(reports.next(Some(MsgFlags::MSG_DONTWAIT)), Ok(Next::End)));
+        assert!(matches!(reports.next(None), Ok(Next::End)), "it stays over");
     }
 }

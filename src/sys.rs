@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::NonNull;
@@ -114,14 +114,29 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// The effective user and group that this process was executed with. See getauxval(3), AT_EUID.
+pub fn ids_at_exec() -> (u32, u32) {
+    // SAFETY: reads two numbers of what the kernel has given to the program; it gives them to every one.
+    unsafe { (libc::getauxval(libc::AT_EUID) as u32, libc::getauxval(libc::AT_EGID) as u32) }
+}
+
+/// The file that the cloned child executes.
+#[derive(Debug)]
+pub enum InitFile {
+    /// That of this program, which the child executes until then too.
+    Own,
+    /// An open one.
+    Open(RawFd),
+    /// An open one, which the child finds again by this path to protect it; see [`executable::protected`].
+    Protected(RawFd, CString),
+}
+
 /// What the cloned child does between clone and exec. All of it is made beforehand, and the child's own from the clone on:
 /// it allocates nothing, since another thread of the parent may hold the allocator's lock.
 #[derive(Debug)]
 pub struct InitImage {
     /// The file to execute.
-    pub file: RawFd,
-    /// Where it finds the file again to protect it, if it has to; see [`executable::protected`].
-    pub protected_by: Option<CString>,
+    pub file: InitFile,
     /// Its arguments.
     pub arguments: CStringArray,
     /// Its environment.
@@ -246,11 +261,11 @@ fn become_init(image: &mut InitImage) -> ! {
     let prepared = leave_group(image.leaves_group)
         .and_then(|()| prepare_descriptors(image))
         .and_then(|()| keep_capabilities(&image.ambient))
-        .and_then(|()| protected(image))
+        .and_then(|()| protected(&image.file))
         .and_then(|protected| wait_for_plan(image.channel).map(|()| protected));
     let failed = match prepared {
         Ok(protected) => match take_ids(image.ids) {
-            Ok(()) => (execute(image, protected.as_ref().map(AsFd::as_fd)), &mut image.failure),
+            Ok(()) => (execute(image, protected.as_ref()), &mut image.failure),
             Err(errno) => (errno, &mut image.ids_failure),
         },
         Err(errno) => (errno, &mut image.failure),
@@ -276,27 +291,23 @@ fn become_init(image: &mut InitImage) -> ! {
     }
 }
 
-fn protected(image: &InitImage) -> Result<Option<OwnedFd>, Errno> {
-    let Some(path) = &image.protected_by else { return Ok(None) };
+fn protected(file: &InitFile) -> Result<Option<OwnedFd>, Errno> {
+    let InitFile::Protected(file, path) = file else { return Ok(None) };
     // SAFETY: the child's own copy of the descriptor is open until its exec.
-    executable::protected(path, unsafe { BorrowedFd::borrow_raw(image.file) }).map(Some)
+    executable::protected(path, unsafe { BorrowedFd::borrow_raw(*file) }).map(Some)
 }
 
 /// Executes the file, or what protects it; returns only when that failed.
-fn execute(image: &InitImage, protected: Option<BorrowedFd<'_>>) -> Errno {
-    let file = protected.map_or(image.file, |file| file.as_raw_fd());
-    // By its number, since musl has no function of this name. SAFETY: an open descriptor, an empty path and two
-    // null-terminated arrays of C strings that the image keeps alive.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            file,
-            c"".as_ptr(),
-            image.arguments.as_ptr(),
-            image.environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-    }
+fn execute(image: &InitImage, protected: Option<&OwnedFd>) -> Errno {
+    let (file, path, flags) = match (&image.file, protected) {
+        (_, Some(file)) => (file.as_raw_fd(), c"", libc::AT_EMPTY_PATH),
+        (InitFile::Own, None) => (libc::AT_FDCWD, executable::OWN, 0),
+        (InitFile::Open(file) | InitFile::Protected(file, _), None) => (*file, c"", libc::AT_EMPTY_PATH),
+    };
+    let (arguments, environment) = (image.arguments.as_ptr(), image.environment.as_ptr());
+    // By its number, since musl has no function of this name. SAFETY: a C string and two null-terminated arrays of such that
+    // the image keeps alive; a descriptor is open.
+    unsafe { libc::syscall(libc::SYS_execveat, file, path.as_ptr(), arguments, environment, flags) };
     Errno::last()
 }
 

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
-use launch_init::handoff::Happening;
+use launch_init::handoff::{Group, Happening};
 use launch_init::signals::{self, Received, SignalQueue};
 use launch_init::terminal::{Stopped, Terminal};
 use nix::errno::Errno;
@@ -36,40 +36,41 @@ const EVENTS_AT_ONCE: usize = 64;
 /// # Errors
 /// There was no workload, or its end cannot be known.
 pub fn watch(
-    sandbox: Sandbox,
+    mut sandbox: Sandbox,
     terminal: Terminal,
     status: &mut StatusLines,
     let_go: impl FnOnce(),
 ) -> Result<Outcome, Error> {
-    watch_beside(sandbox, terminal, status, &mut Beside::default(), let_go)
+    let queue = SignalQueue::new().map_err(Error::Signals)?;
+    watch_beside(&mut sandbox, &queue, terminal, status, &mut Beside::default(), |_| let_go())
 }
 
-/// The same, and looks after what goes on beside.
+/// The same, and looks after what goes on beside. `queue` is one of every signal. `let_go` gets a descriptor that may take the
+/// place of others.
 ///
 /// # Errors
-/// As above.
+/// As above. If it was not ended, the sandbox is when it is dropped.
 pub fn watch_beside(
-    mut sandbox: Sandbox,
+    sandbox: &mut Sandbox,
+    queue: &SignalQueue,
     mut terminal: Terminal,
     status: &mut StatusLines,
     beside: &mut Beside,
-    let_go: impl FnOnce(),
+    let_go: impl FnOnce(BorrowedFd<'_>),
 ) -> Result<Outcome, Error> {
-    let outcome = SignalQueue::new().map_err(Error::Signals).and_then(|queue| {
-        let watch = Watch {
-            sandbox: &mut sandbox,
-            terminal: &mut terminal,
-            status,
-            beside,
-            let_go: Some(let_go),
-            queue,
-            relay: None,
-            workload: None,
-            give_up_at: None,
-            has_more: false,
-        };
-        watch.follow()
-    });
+    let watch = Watch {
+        sandbox,
+        terminal: &mut terminal,
+        status,
+        beside,
+        let_go: Some(let_go),
+        queue,
+        relay: None,
+        workload: None,
+        give_up_at: None,
+        has_more: false,
+    };
+    let outcome = watch.follow();
     // Whatever happened: a workload that could not be executed had the terminal already.
     terminal.take_back();
     outcome
@@ -82,7 +83,7 @@ struct Watch<'a, F> {
     status: &'a mut StatusLines,
     beside: &'a mut Beside,
     let_go: Option<F>,
-    queue: SignalQueue,
+    queue: &'a SignalQueue,
     relay: Option<Relay>,
     workload: Option<Pid>,
     /// When a set-up that was asked to stop, or an init that does not keep the grace, is killed.
@@ -99,19 +100,22 @@ struct Ready {
     beside: Vec<(Source, PollFlags)>,
 }
 
-impl<F: FnOnce()> Watch<'_, F> {
+impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
     fn follow(mut self) -> Result<Outcome, Error> {
         self.beside.cloned(self.sandbox);
         // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which
-        // may have got the same, it is pending once.
-        for signal in pending(&self.queue)? {
-            self.sandbox.forward(signal)?;
+        // may have got the same, it is pending once. Where the terminal does not tell the workload anyway, it makes no difference
+        // whether this comes before or after.
+        if self.terminal.group() == Group::Callers {
+            for signal in pending(self.queue)? {
+                self.sandbox.forward(signal)?;
+            }
         }
         self.sandbox.release()?;
         loop {
             let ready = self.wait()?;
             if ready.has_signals {
-                for signal in pending(&self.queue)? {
+                for signal in pending(self.queue)? {
                     self.take_signal(signal)?;
                 }
             }
@@ -171,9 +175,18 @@ impl<F: FnOnce()> Watch<'_, F> {
 
     /// Returns the outcome, at the end. Somebody inside may have more said than we take, so all others get their turn.
     fn take_events(&mut self) -> Result<Option<Outcome>, Error> {
+        if !self.has_more {
+            self.sandbox.read()?;
+        }
         self.has_more = false;
         for _ in 0..EVENTS_AT_ONCE {
-            let Some(event) = self.sandbox.try_next_event()? else { return Ok(None) };
+            let event = match self.sandbox.next_event_that_came()? {
+                Some(event) => event,
+                None if self.sandbox.has_told_its_end() && self.is_all_there_is() => {
+                    self.sandbox.wait_for_end()?
+                }
+                None => return Ok(None),
+            };
             self.beside.happened(&event);
             let outcome = self.take_event(event)?;
             if outcome.is_some() {
@@ -182,6 +195,14 @@ impl<F: FnOnce()> Watch<'_, F> {
         }
         self.has_more = true;
         Ok(None)
+    }
+
+    /// Whether nothing but the sandbox's end is left to be waited for. A signal is nothing: nobody is left whom it could reach.
+    fn is_all_there_is(&self) -> bool {
+        self.relay.is_none()
+            && self.give_up_at.is_none()
+            && self.beside.deadline().is_none()
+            && self.beside.interests().is_empty()
     }
 
     /// Returns the outcome, at the end.
@@ -197,7 +218,7 @@ impl<F: FnOnce()> Watch<'_, F> {
                 self.give_up_at = None;
                 self.status.started(self.sandbox.pid().as_raw(), &started);
                 if let Some(let_go) = self.let_go.take() {
-                    let_go();
+                    let_go(self.sandbox.pidfd());
                 }
             }
             Event::Stopped(signal) => {

@@ -151,3 +151,21 @@ fn nobody_inside_can_look_into_pid_1() {
         }
     }
 }
+
+#[test]
+fn the_maps_are_written_also_where_proc_is_not_that_of_the_launchers_own_pid_namespace() {
+    for caller in callers() {
+        // There, the launcher is process 1 and the child process 2, which in the outer proc is somebody else.
+        for proc in ["", "--mount-proc"] {
+            let script = format!("exec unshare --user --map-root-user --pid --fork {proc} -- \"$@\"");
+            let mut launch =
+                caller.launch_by(&script, ["--", "cat", "/proc/self/uid_map", "/proc/self/gid_map"]);
+            let lines = stdout_of(&mut launch);
+            assert_eq!(
+                lines.split_whitespace().collect::<Vec<_>>(),
+                ["0", "0", "1", "0", "0", "1"],
+                "{proc}"
+            );
+        }
+    }
+}

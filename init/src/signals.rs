@@ -93,7 +93,18 @@ fn bit(signal: i32) -> u64 {
 /// # Errors
 /// None that the kernel documents for these arguments.
 pub fn let_children_be_waited_for() -> Result<(), Errno> {
-    sys::set_ignored(libc::SIGCHLD, false)
+    sys::set_ignored(libc::SIGCHLD, false).map(drop)
+}
+
+/// Blocks every signal, and makes SIGCHLD one that leaves zombies, as [`let_children_be_waited_for`] does; returns the signal
+/// state that the caller of this program had.
+///
+/// # Errors
+/// As [`block_all`].
+pub fn take_over() -> Result<SignalState, Errno> {
+    let mask = block_all()?;
+    let ignore_child = sys::set_ignored(libc::SIGCHLD, false)?;
+    Ok(SignalState { mask, ignore_pipe: sys::sigpipe_came_ignored(), ignore_child })
 }
 
 /// The signals that were sent to this process, in the order in which the kernel delivers them.

@@ -82,12 +82,12 @@ pub fn is_ignored(signal: c_int) -> bool {
     action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Sets `signal` to be ignored, or to its default. See sigaction(2).
-pub fn set_ignored(signal: c_int, ignored: bool) -> Result<(), Errno> {
+/// Sets `signal` to be ignored, or to its default; returns whether it was ignored. See sigaction(2).
+pub fn set_ignored(signal: c_int, ignored: bool) -> Result<bool, Errno> {
     let handler = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
     // SAFETY: neither SIG_IGN nor SIG_DFL runs code of ours.
     let old = unsafe { libc::signal(signal, handler) };
-    if old == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+    if old == libc::SIG_ERR { Err(Errno::last()) } else { Ok(old == libc::SIG_IGN) }
 }
 
 /// What SIGPIPE was when the program was executed: Rust's runtime sets it to ignored before `main`, which would
@@ -395,6 +395,17 @@ pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: only called by init for descriptors that came with its exec for the workload, between those that it
     // opened itself; no OwnedFd of this program has such a number.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Closes them, by one call if their numbers follow each other.
+pub fn close(files: Vec<OwnedFd>) {
+    let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+    let follow = numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    if let ([first, _, ..], true) = (&*numbers, follow) {
+        files.into_iter().map(OwnedFd::into_raw_fd).for_each(drop);
+        // SAFETY: the numbers are those of the files, which nobody owns any more.
+        unsafe { libc::syscall(libc::SYS_close_range, *first, numbers[numbers.len() - 1], 0) };
+    }
 }
 
 /// Clears close-on-exec of descriptor `fd`, so that the next executed program has it.

@@ -61,7 +61,7 @@ impl Terminal {
             _ => None,
         };
         let in_foreground = copy.as_ref().is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()));
-        let group = group(terminals, in_foreground, getpgrp() == getpid());
+        let group = group(terminals, in_foreground, in_foreground && getpgrp() == getpid());
         Self { terminal: copy, group, on_demand: false }
     }
 

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -217,13 +217,13 @@ pub fn start(
     let number = channel.as_raw_fd().to_string();
     let arguments = [NAME, JOIN_OPTION, &number].map(|text| CString::new(text).unwrap_or_default());
     let stdio = [&stdin, &stdout, &stderr].map(|fd| Some(fd.as_raw_fd()));
-    let mut open = vec![file.file().as_raw_fd(), channel.as_raw_fd(), init.as_raw_fd()];
+    let mut open = vec![channel.as_raw_fd(), init.as_raw_fd()];
+    open.extend(file.file().map(|file| file.as_raw_fd()));
     open.extend(stdio.iter().flatten());
     open.sort_unstable();
     let failed = |object| failure_frame("exec", object).map_err(|error| error.to_string());
     let image = sys::InitImage {
-        file: file.file().as_raw_fd(),
-        protected_by: file.path().map(CStr::to_owned),
+        file: file.in_image(),
         arguments: CStringArray::new(arguments.into()),
         environment: CStringArray::new(Vec::new()),
         stdio,
