@@ -406,6 +406,9 @@ fn become_workload(
     }
     if extra.leaves_processor {
         sys::use_all_processors().map_err(failed("processors"))?;
+        // Those who sleep by now, init and the launcher, may count as running here until somebody else is chosen
+        // (DELAY_DEQUEUE in kernel/sched/features.h): the exec would move to a processor that has less to do, and wake it up.
+        std::thread::yield_now();
     }
     if let Some(hold) = hold {
         // Its end of file says that we may go on.
