@@ -116,6 +116,11 @@ impl Executable {
         self.file.as_ref().map(AsFd::as_fd)
     }
 
+    /// The file, for who is to keep it open.
+    pub(crate) fn into_file(self) -> Option<OwnedFd> {
+        self.file
+    }
+
     /// What the child executes.
     pub(crate) fn in_image(&self) -> InitFile {
         match (&self.file, &self.path) {

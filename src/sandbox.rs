@@ -80,6 +80,9 @@ pub struct Sandbox {
     pidfd: OwnedFd,
     /// Shared with init until it is executed.
     memory: Option<ChildsMemory>,
+    /// Init's file, until it has been executed for long: it may be a mount without a place, and who closes the last descriptor of
+    /// such a one waits in the kernel for every processor. That is to be nobody whom a start waits for.
+    file: Option<OwnedFd>,
     reports: Reports,
     /// The plan, until it is handed over.
     plan: Vec<u8>,
@@ -120,11 +123,13 @@ impl Sandbox {
             cloned
         };
         let Cloned { pid, pidfd, memory } = cloned?;
+        let file = resources.init.into_file();
         log::debug!("clone: init is pid {pid}, with new {} namespaces", names_of(plan.namespaces));
         let mut sandbox = Self {
             pid,
             pidfd,
             memory: Some(memory),
+            file,
             reports: Reports::through(ours),
             plan: encoded,
             reported: None,
@@ -156,6 +161,7 @@ impl Sandbox {
             pid,
             pidfd,
             memory: None,
+            file: None,
             reports: Reports::through(channel),
             plan,
             reported: None,
@@ -322,6 +328,7 @@ impl Sandbox {
                 Next::Report(Report::Log { level, message }) => log_line(level, &message),
                 Next::Report(Report::Started { pid: pid_inside, namespaces }) => {
                     self.started = true;
+                    self.file = None;
                     // Those of a further run are the same, and are not told once more.
                     if !namespaces.is_empty() {
                         self.namespaces = namespaces;
@@ -339,7 +346,10 @@ impl Sandbox {
                 Next::Report(Report::Happened(Happening::MainPid(_))) => {
                     return Ok(Some(Event::MainPid(self.reports.sender)));
                 }
-                Next::Report(Report::SetUp) => return Ok(Some(Event::SetUp)),
+                Next::Report(Report::SetUp) => {
+                    self.file = None;
+                    return Ok(Some(Event::SetUp));
+                }
                 Next::Report(Report::Happened(happening)) => return Ok(Some(Event::Happened(happening))),
                 Next::Report(Report::Stopped { signal }) => return Ok(Some(Event::Stopped(signal))),
                 Next::Report(Report::Ended(outcome)) => self.reported = Some(outcome),
