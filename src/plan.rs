@@ -7,6 +7,7 @@
 pub mod ahead;
 
 use std::ffi::{OsStr, OsString};
+use std::mem::discriminant;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -1025,12 +1026,18 @@ fn files(
         hide_pids: options.proc.hide_pids,
         only_pids: options.proc.only_pids,
     };
-    steps.push(Step::Mount { what: proc.clone(), at: "/proc".into() });
-    if is_new || has_walls {
-        steps.push(Step::Mount { what: FileSystem::Dev, at: "/dev".into() });
-    }
-    if let Tmp::Fresh { size } = options.tmp {
-        steps.push(Step::Mount { what: FileSystem::Tmpfs { size, mode: 0o1777 }, at: "/tmp".into() });
+    let everybodys = [
+        Some((proc.clone(), "/proc")),
+        (is_new || has_walls).then_some((FileSystem::Dev, "/dev")),
+        match options.tmp {
+            Tmp::Fresh { size } => Some((FileSystem::Tmpfs { size, mode: 0o1777 }, "/tmp")),
+            Tmp::Callers => None,
+        },
+    ];
+    for (what, at) in
+        everybodys.into_iter().flatten().filter(|(what, at)| !comes_anyway(what, at, rest.as_slice()))
+    {
+        steps.push(Step::Mount { what, at: at.into() });
     }
     for step in rest {
         steps.push(match with_absolute_paths(step.clone(), caller)? {
@@ -1052,6 +1059,18 @@ fn files(
         steps.push(Step::EnterRoot);
     }
     Ok(steps)
+}
+
+/// Whether the first of these steps that has to do with this place mounts the same kind there, which would only cover it.
+fn comes_anyway(what: &FileSystem, at: &str, steps: &[Step]) -> bool {
+    let place = Path::new(at);
+    let first = steps.iter().find(|step| Path::new(step.object()).starts_with(place));
+    first.is_some_and(|step| match step {
+        Step::Mount { what: other, at } => {
+            Path::new(at) == place && discriminant(what) == discriminant(other)
+        }
+        _ => false,
+    })
 }
 
 /// /proc/self and its like lead every process to its own directory.
@@ -1255,6 +1274,25 @@ mod tests {
             let expected = expected.map(|paths| paths.iter().map(OsStr::new).collect());
             assert_eq!(plan.hides_only(), expected, "{options:?}");
         }
+    }
+
+    #[test]
+    fn what_everybody_has_is_not_mounted_below_the_same_that_was_asked_for() {
+        let mount = |what, at: &str| Step::Mount { what, at: at.into() };
+        let tmpfs = |size| FileSystem::Tmpfs { size, mode: 0o755 };
+        let mounted = |root: bool, files: Vec<Step>| -> Vec<String> {
+            let root = root.then(|| RootDirectory { path: "/r".into(), writable: false });
+            let plan = plan(&Options { root, files, ..options() }, &caller()).unwrap();
+            let mounts = plan.init.steps.iter().filter(|step| matches!(step, Step::Mount { .. }));
+            mounts.map(|step| step.object().display().to_string()).collect()
+        };
+        assert_eq!(mounted(true, vec![]), ["/proc", "/dev", "/tmp"]);
+        assert_eq!(mounted(true, vec![mount(FileSystem::Dev, "/dev/")]), ["/proc", "/tmp", "/dev/"]);
+        assert_eq!(mounted(false, vec![mount(tmpfs(Some(9)), "/tmp")]), ["/proc", "/tmp"]);
+        assert_eq!(mounted(false, vec![mount(tmpfs(None), "/tmp/a")]), ["/proc", "/tmp", "/tmp/a"]);
+        let below_first = vec![mount(tmpfs(None), "/tmp/a"), mount(tmpfs(None), "/tmp")];
+        assert_eq!(mounted(false, below_first), ["/proc", "/tmp", "/tmp/a", "/tmp"]);
+        assert_eq!(mounted(true, vec![mount(tmpfs(None), "/dev")]), ["/proc", "/dev", "/tmp", "/dev"]);
     }
 
     #[test]
