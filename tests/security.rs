@@ -262,7 +262,7 @@ fn a_launch_that_is_a_file_in_memory_alone_launches_too() {
         let own = format!("/proc/self/fd/{}", program.as_raw_fd());
         for options in [&[][..], &["--read-only"]] {
             let mut launch = caller.command(&own);
-            launch.args(options).args(["--", "echo", "in memory"]).stdin(Stdio::null());
+            launch.args(options).args(["--", "echo", "in memory"]).current_dir("/").stdin(Stdio::null());
             assert_eq!(stdout_of(&mut launch), "in memory\n", "{caller:?} {options:?}");
         }
     }
