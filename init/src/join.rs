@@ -75,7 +75,7 @@ fn live(channel: &'static Channel) -> Result<End, Error> {
     setup::carry_out(&join.plan.steps, Some(channel.as_fd()))?;
     let Outside { null, proc, this, init, root, time } = outside;
     drop((init, root, time));
-    let signals = prepare_signals()?;
+    let signals = prepare_signals(signals::ALL)?;
     let extra = Extra {
         is_root: geteuid().is_root(),
         terminal: terminal.as_ref().map(AsFd::as_fd),

@@ -177,7 +177,7 @@ fn live(channel: &'static Channel, mut plan: Plan, orders: Vec<u8>) -> Result<En
         }
     };
     // As long as the channel.
-    let signals: &'static SignalQueue = Box::leak(Box::new(prepare_signals()?));
+    let signals: &'static SignalQueue = Box::leak(Box::new(prepare_signals(signals::ALL)?));
     if plan.ahead && !ahead::wait_for_task(channel, signals, &mut plan)? {
         return Ok(End::Abandoned);
     }
@@ -256,9 +256,9 @@ fn become_unreadable() -> Result<(), Error> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(|errno| Error::Own("PR_SET_DUMPABLE", errno))
 }
 
-fn prepare_signals() -> Result<SignalQueue, Error> {
+fn prepare_signals(signals: u64) -> Result<SignalQueue, Error> {
     signals::let_children_be_waited_for().map_err(|errno| Error::Own("SIGCHLD", errno))?;
-    SignalQueue::new().map_err(|errno| Error::Own("signalfd", errno))
+    SignalQueue::of(signals).map_err(|errno| Error::Own("signalfd", errno))
 }
 
 /// The caller's descriptors that steps were carried out with, but those that the workload gets too.

@@ -126,7 +126,16 @@ impl SignalQueue {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM; see signalfd(2).
     pub fn new() -> Result<Self, Errno> {
-        sys::signal_descriptor(ALL).map(|descriptor| Self { descriptor, blocks: Cell::new(false) })
+        Self::of(ALL)
+    }
+
+    /// A queue of these: what is not blocked must not be among them, since who sleeps in a read would take it before it does
+    /// what it is to do.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(signals: u64) -> Result<Self, Errno> {
+        sys::signal_descriptor(signals).map(|descriptor| Self { descriptor, blocks: Cell::new(false) })
     }
 
     /// Calls `each` with the signals that are pending. If there are very many, some are left for the next time; the descriptor

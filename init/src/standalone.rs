@@ -121,7 +121,7 @@ fn live(settings: Settings, state: SignalState) -> Result<u8, Error> {
     };
     let is_leader = settings.placement == Placement::Session && give_up_terminal(&speak);
     let state = prepare_callers_signals(&settings, state)?;
-    let signals = prepare_signals()?;
+    let signals = prepare_signals(not_own(&settings))?;
     let runs = match settings.pause {
         true => None,
         false => Some(of_settings(&settings, state, &signals, terminal.group(), tell)?),
@@ -224,6 +224,11 @@ fn give_up_terminal(speak: &dyn Fn(Moment<'_>)) -> bool {
     }
 }
 
+/// The signals that are not init's own.
+fn not_own(settings: &Settings) -> u64 {
+    settings.own_signals.iter().fold(signals::ALL, |set, signal| set & !(1 << (signal - 1)))
+}
+
 /// Leaves init's own signals to do what they do, and returns what the workload shall have.
 fn prepare_callers_signals(settings: &Settings, state: SignalState) -> Result<SignalState, Error> {
     let failed = |errno| Error::Own("signals", errno);
@@ -231,8 +236,7 @@ fn prepare_callers_signals(settings: &Settings, state: SignalState) -> Result<Si
         // Rust's runtime has handlers for two of them.
         sys::set_ignored(*signal, false).map_err(failed)?;
     }
-    let own = settings.own_signals.iter().fold(0, |set, signal| set | 1_u64 << (signal - 1));
-    signals::set_mask(signals::ALL & !own).map_err(failed)?;
+    signals::set_mask(not_own(settings)).map_err(failed)?;
     if !settings.clean_signals {
         return Ok(state);
     }
