@@ -100,7 +100,7 @@ static CAME_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 /// Whether this program starts without Rust's runtime, by [`entry`].
 static HAS_NO_RUNTIME: AtomicBool = AtomicBool::new(false);
 
-/// For [`entry`]. Runs before [`note_before_the_runtime`].
+/// For `entry`. Runs before `note_before_the_runtime`.
 pub extern "C" fn there_is_no_runtime() {
     HAS_NO_RUNTIME.store(true, Ordering::Relaxed);
 }
@@ -171,7 +171,7 @@ pub unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<Os
         .collect()
 }
 
-/// For [`entry`], with the program's arguments. Where this cannot be done, nothing that opens a descriptor can be relied on: the
+/// For `entry`, with the program's arguments. Where this cannot be done, nothing that opens a descriptor can be relied on: the
 /// program ends.
 pub fn take_the_runtimes_place(arguments: &[OsString]) {
     if crate::is_under_launch(arguments) {
