@@ -410,8 +410,9 @@ pub fn close(files: Vec<OwnedFd>) {
 
 /// Clears close-on-exec of descriptor `fd`, so that the next executed program has it.
 pub fn keep_on_exec(fd: RawFd) -> Result<(), Errno> {
-    // SAFETY: only clears a flag.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
+    // By its number: glibc's function uses the thread's state (a canary), and in a child that shares memory the thread that cloned
+    // may be no more. SAFETY: only clears a flag.
+    Errno::result(unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0) }).map(drop)
 }
 
 /// Closes descriptor `fd`, which was handed down for the workload alone.
@@ -788,9 +789,10 @@ pub fn set_capabilities(sets: Capabilities) -> Result<(), Errno> {
 /// Raises one capability, which must be permitted and inheritable, in the ambient set: it survives an exec by a
 /// user who isn't root. See prctl(2), PR_CAP_AMBIENT.
 pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
-    // SAFETY: PR_CAP_AMBIENT takes numbers only.
+    // By its number, as in `keep_on_exec`. SAFETY: PR_CAP_AMBIENT takes numbers only.
     let result = unsafe {
-        libc::prctl(
+        libc::syscall(
+            libc::SYS_prctl,
             libc::PR_CAP_AMBIENT,
             c_long::from(libc::PR_CAP_AMBIENT_RAISE),
             c_long::from(capability),
