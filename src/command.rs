@@ -362,8 +362,9 @@ impl Command {
         self
     }
 
-    /// Relies on what holds of `launch`, and saves what else had to be asked: every signal stays blocked from
-    /// [`signals::take_over`] on, and this process's ids are those that it was executed with.
+    /// For the program `launch` alone. Relies on what holds of it, and saves what else had to be asked: every signal stays
+    /// blocked from [`signals::take_over`] on, and this process's ids are those that it was executed with.
+    #[doc(hidden)]
     pub fn rely_on_being_launch(&mut self) -> &mut Self {
         self.is_of_launch = true;
         self
