@@ -82,6 +82,7 @@ fn is_under_launch(arguments: &[OsString]) -> bool {
 }
 
 /// The whole program. Takes its arguments, its name first; returns the exit code of docs/exit-codes.md.
+#[inline(never)]
 pub fn run(mut arguments: Vec<OsString>) -> u8 {
     let name = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
     match (Program::of(&name), arguments.as_slice()) {
@@ -204,13 +205,20 @@ fn live(channel: &'static Channel, mut plan: Plan, orders: Vec<u8>) -> Result<En
     let runs = Runs::new(plan.workload, plan.probes, &plan.policy, signals, with, null)?;
     let Begun { pid, pidfd, ready } = runs.begin()?;
     log::debug!("workload: {}: started as pid {pid}", runs.command());
-    let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
-    let _ = channel.send_started(pid, namespaces);
+    // Who waits for the start alone, or lets others know of it, lives on without its launcher, or wants to know more.
+    if plan.policy.dies_with_launcher && !plan.policy.tells && !plan.report_namespaces {
+        channel.hold_started(pid);
+    } else {
+        let namespaces = if plan.report_namespaces { namespaces() } else { Vec::new() };
+        let _ = channel.send_started(pid, namespaces);
+    }
     let supervisor = Supervisor::new(pid.as_raw(), plan.policy, Instant::now());
     let is_last = !plan.policy.may_run_again();
     let (runs, unneeded) = if plan.policy.needs_runs() { (Some(runs), None) } else { (None, Some(runs)) };
     let runs = runs.as_ref();
     let settle = move || {
+        // EPIPE: the launcher's end is the next event.
+        let _ = channel.say_what_is_held();
         if plan.is_on_one_processor
             && let Err(errno) = sys::use_all_processors()
         {

@@ -5,6 +5,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
@@ -24,12 +25,17 @@ const LEAVES_ROOM: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
+    /// The pid of a workload that runs, which has not been said yet: it goes before whatever is said next.
+    held: AtomicI32,
 }
+
+/// Nothing is held.
+const NOBODY: i32 = 0;
 
 impl Channel {
     /// Speaks through this end of a socket pair.
     pub fn new(end: OwnedFd) -> Self {
-        Self { stream: end.into() }
+        Self { stream: end.into(), held: AtomicI32::new(NOBODY) }
     }
 
     /// The plan, and what has been received after it: the beginning of orders. `received` is what has come already, the
@@ -205,8 +211,29 @@ impl Channel {
     /// # Errors
     /// As [`Self::send`].
     pub fn send_started(&self, workload: Pid, namespaces: Vec<(String, u64)>) -> Result<(), Errno> {
-        let report = Report::Started { pid: workload.as_raw(), namespaces };
-        self.send_with_pid(&report, workload.as_raw(), MsgFlags::empty())
+        let pid = workload.as_raw();
+        self.send_with_pid(&Report::Started { pid, namespaces }, pid, MsgFlags::empty())
+    }
+
+    /// The same, but with what is said next, or by [`Self::say_what_is_held`]: a launcher for whom nobody waits is woken up
+    /// once by a workload that ends at once, and not twice.
+    pub(crate) fn hold_started(&self, workload: Pid) {
+        self.held.store(workload.as_raw(), Ordering::Relaxed);
+    }
+
+    /// Says what is held, if anything is.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) fn say_what_is_held(&self) -> Result<(), Errno> {
+        match self.held.swap(NOBODY, Ordering::Relaxed) {
+            NOBODY => Ok(()),
+            pid => match self.send_with_pid(&started(pid), pid, MsgFlags::empty()) {
+                // It has ended and been reaped meanwhile, and others are left.
+                Err(Errno::ESRCH) => self.send(&started(pid)),
+                sent => sent,
+            },
+        }
     }
 
     fn send_with_pid(&self, report: &Report, pid: i32, flags: MsgFlags) -> Result<(), Errno> {
@@ -231,7 +258,16 @@ impl Channel {
         control: &[ControlMessage<'_>],
         flags: MsgFlags,
     ) -> Result<(), Errno> {
-        let frame = report.encode().map_err(|_| Errno::EMSGSIZE)?;
+        let mut frame = report.encode().map_err(|_| Errno::EMSGSIZE)?;
+        if let Report::Ended(_) = report {
+            // In one message, without the pid, since it has been reaped: nobody can do anything with that any more.
+            match self.held.swap(NOBODY, Ordering::Relaxed) {
+                NOBODY => {}
+                pid => frame = [started(pid).encode().map_err(|_| Errno::EMSGSIZE)?, frame].concat(),
+            }
+        } else {
+            self.say_what_is_held()?;
+        }
         let mut rest = frame.as_slice();
         let mut control = control;
         while !rest.is_empty() {
@@ -245,6 +281,10 @@ impl Channel {
         }
         Ok(())
     }
+}
+
+fn started(pid: i32) -> Report {
+    Report::Started { pid, namespaces: Vec::new() }
 }
 
 impl AsFd for Channel {

@@ -358,11 +358,15 @@ pub fn processors() -> Result<Vec<u8>, Errno> {
 /// # Errors
 /// EBUSY, EPERM: its scheduling policy does not allow it.
 pub fn stay_on_this_processor() -> Result<(), Errno> {
-    // SAFETY: takes nothing.
-    let here = usize::try_from(unsafe { libc::sched_getcpu() }).map_err(|_| Errno::ENOSYS)?;
+    let mut here: c_uint = 0;
+    let nothing = std::ptr::null_mut::<c_void>();
+    // By the call, since the first use of the vDSO costs a page fault and a search. SAFETY: the kernel writes one live integer, and
+    // nothing for null.
+    Errno::result(unsafe { libc::syscall(libc::SYS_getcpu, &raw mut here, nothing, nothing) })?;
+    let here = here as usize;
     let mut set = [0_u8; MOST_PROCESSORS / 8];
     *set.get_mut(here / 8).ok_or(Errno::EINVAL)? |= 1 << (here % 8);
-    set_processors(&set)
+    use_processors(&set)
 }
 
 /// Lets the calling thread run wherever its cpuset lets it.
@@ -370,10 +374,14 @@ pub fn stay_on_this_processor() -> Result<(), Errno> {
 /// # Errors
 /// As [`stay_on_this_processor`].
 pub fn use_all_processors() -> Result<(), Errno> {
-    set_processors(&[u8::MAX; MOST_PROCESSORS / 8])
+    use_processors(&[u8::MAX; MOST_PROCESSORS / 8])
 }
 
-fn set_processors(set: &[u8]) -> Result<(), Errno> {
+/// Lets the calling thread run on these processors, a bit each. See sched_setaffinity(2).
+///
+/// # Errors
+/// EINVAL: none of them is there, or in its cpuset. As [`stay_on_this_processor`].
+pub fn use_processors(set: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads that many bytes at the most; 0 is this thread.
     let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, set.len(), set.as_ptr()) };
     Errno::result(result).map(drop)
