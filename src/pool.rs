@@ -284,7 +284,7 @@ impl Shared {
         let null = || copy_above_stdio(&self.null).map(Some);
         let stdio = [null()?, null()?, null()?];
         let init = self.template.open_init_file(&plan)?;
-        let resources = Resources { init, stdio, lock: None, signals_are_blocked: false };
+        let resources = Resources { init, stdio, lock: None, is_of_launch: false };
         let mut sandbox = Sandbox::start(&plan, resources)?;
         sandbox.release()?;
         Ok(Waiting { sandbox, terminal: None })

@@ -39,8 +39,8 @@ pub struct Resources {
     pub stdio: [Option<OwnedFd>; 3],
     /// What is locked until PID 1 ends, which holds it then.
     pub lock: Option<Lock>,
-    /// Whether every signal is blocked already.
-    pub signals_are_blocked: bool,
+    /// Whether this is the program `launch`, in which every signal is blocked already, and whose only thread does nothing else.
+    pub is_of_launch: bool,
 }
 
 /// What init says, as far as the launcher's owner has to do something about it.
@@ -96,6 +96,8 @@ pub struct Sandbox {
     reaped: bool,
     /// Whether it is a process that has joined a sandbox, and its command, instead.
     is_joined: bool,
+    /// What keeps this thread on one processor, until [`Self::leave_processor`].
+    stay: Option<Stay>,
 }
 
 impl Sandbox {
@@ -114,7 +116,7 @@ impl Sandbox {
         let encoded = encoded.map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
-        let cloned = if resources.signals_are_blocked {
+        let cloned = if resources.is_of_launch {
             clone(plan, &resources, &theirs)
         } else {
             let mask = signals::block_all().map_err(Error::Signals)?;
@@ -138,6 +140,7 @@ impl Sandbox {
             namespaces: Vec::new(),
             reaped: false,
             is_joined: false,
+            stay,
         };
         if sandbox.pidfd.as_raw_fd() <= libc::STDERR_FILENO {
             // Where the caller closed a standard descriptor, the next sandbox would get this one in its place.
@@ -151,6 +154,10 @@ impl Sandbox {
         // the maps, which are closed by one call if theirs follow each other.
         drop(theirs);
         written.map_err(|error| sandbox.what_init_says_or(error))?;
+        if !resources.is_of_launch {
+            // The thread is its caller's again.
+            sandbox.leave_processor();
+        }
         Ok(sandbox)
     }
 
@@ -170,6 +177,7 @@ impl Sandbox {
             namespaces: Vec::new(),
             reaped: false,
             is_joined: true,
+            stay: None,
         }
     }
 
@@ -213,6 +221,11 @@ impl Sandbox {
     /// Whether init has ended without having read all that it was sent. Known after [`Self::next_event`] has told its end.
     pub(crate) fn left_unread(&self) -> bool {
         self.reports.left_unread
+    }
+
+    /// Lets this thread go where it would, if it was kept where init is.
+    pub(crate) fn leave_processor(&mut self) {
+        drop(self.stay.take());
     }
 
     /// Init's pid in the caller's PID namespace.

@@ -189,7 +189,10 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
                 None if self.sandbox.has_told_its_end() && self.is_all_there_is() => {
                     self.sandbox.wait_for_end()?
                 }
-                None => return Ok(None),
+                None => {
+                    self.let_go();
+                    return Ok(None);
+                }
             };
             self.beside.happened(&event);
             let outcome = self.take_event(event)?;
@@ -199,6 +202,16 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
         }
         self.has_more = true;
         Ok(None)
+    }
+
+    /// Once the workload runs, and has not ended at once: whoever ends lets go of everything anyway.
+    fn let_go(&mut self) {
+        if self.workload.is_some()
+            && let Some(let_go) = self.let_go.take()
+        {
+            let_go(self.sandbox.pidfd());
+            self.sandbox.leave_processor();
+        }
     }
 
     /// Whether nothing but the sandbox's end is left to be waited for. A signal is nothing: nobody is left whom it could reach.
@@ -221,9 +234,6 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
                 self.workload = Some(Pid::from_raw(started.pid));
                 self.give_up_at = None;
                 self.status.started(self.sandbox.pid().as_raw(), &started);
-                if let Some(let_go) = self.let_go.take() {
-                    let_go(self.sandbox.pidfd());
-                }
             }
             Event::Stopped(signal) => {
                 if let Some(relay) = &mut self.relay {
