@@ -322,3 +322,69 @@ impl Log for ChannelLog {
 
     fn flush(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Outcome;
+    use crate::handoff::first_body;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    /// What comes with the first message, and how many messages there are.
+    fn said(say: impl FnOnce(&Channel)) -> (Vec<Report>, usize) {
+        let kind = (AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
+        let (ours, theirs) = socketpair(kind.0, kind.1, None, kind.2).expect("socketpair");
+        let channel = Channel::new(theirs);
+        channel.hold_started(Pid::this());
+        say(&channel);
+        drop(channel);
+        let mut buffer = [0; 4096];
+        let mut messages = Vec::new();
+        loop {
+            match recv(ours.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("recv") {
+                0 => break,
+                length => messages.push(buffer[..length].to_vec()),
+            }
+        }
+        let mut bytes: &[u8] = &messages.concat();
+        let mut reports = Vec::new();
+        while let Some(body) = first_body(bytes).expect("frame") {
+            reports.push(Report::decode(body).expect("report"));
+            bytes = &bytes[HEADER + body.len()..];
+        }
+        (reports, messages.len())
+    }
+
+    #[test]
+    fn a_start_that_is_held_is_said_once_and_before_all_that_follows() {
+        let started = started(Pid::this().as_raw());
+        let ended = Report::Ended(Outcome::Exited(3));
+        let stopped = Report::Stopped { signal: libc::SIGTSTP };
+        let each = [
+            (said(|_| ()), vec![], 0),
+            (said(|channel| channel.send(&ended).expect("send")), vec![started.clone(), ended.clone()], 1),
+            (
+                said(|channel| {
+                    channel.send_if_room(&stopped).expect("send");
+                    channel.say_what_is_held().expect("nothing is held");
+                    channel.send(&ended).expect("send");
+                }),
+                vec![started.clone(), stopped, ended.clone()],
+                3,
+            ),
+            (said(|channel| channel.say_what_is_held().expect("send")), vec![started.clone()], 1),
+            (
+                said(|channel| {
+                    // Nobody has this pid any more.
+                    channel.hold_started(Pid::from_raw(i32::MAX - 1));
+                    channel.say_what_is_held().expect("send");
+                }),
+                vec![super::started(i32::MAX - 1)],
+                1,
+            ),
+        ];
+        for ((reports, messages), expected, count) in each {
+            assert_eq!((reports, messages), (expected, count));
+        }
+    }
+}
