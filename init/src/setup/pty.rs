@@ -46,9 +46,7 @@ pub(super) fn make(
     }
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = child(devpts.as_fd(), "ptmx", flags | OFlag::O_NONBLOCK)?;
-    sys::unlock_pty(master.as_fd())?;
-    let terminal = sys::open_pty_peer(master.as_fd(), flags.bits())?;
-    Ok(Pty { master, terminal })
+    with_terminal(master, flags)
 }
 
 /// Makes one in a sandbox that runs, for who has entered it: in the devpts that the inside has at /dev/pts or goes with its
@@ -60,7 +58,16 @@ pub(crate) fn of_sandbox(proc: BorrowedFd<'_>) -> Result<Pty, Problem> {
         Ok(master) => master,
         Err(_) => child(filesystems::devpts()?.as_fd(), "ptmx", flags | OFlag::O_NONBLOCK)?,
     };
+    with_terminal(master, flags)
+}
+
+/// The other end too. It has the size of the caller's terminal, if stdin is one, before anybody can ask for it; that of a window
+/// which changes is the launcher's to pass on.
+fn with_terminal(master: OwnedFd, flags: OFlag) -> Result<Pty, Problem> {
     sys::unlock_pty(master.as_fd())?;
+    if let Ok(size) = sys::window_size(std::io::stdin().as_fd()) {
+        sys::set_window_size(master.as_fd(), size)?;
+    }
     let terminal = sys::open_pty_peer(master.as_fd(), flags.bits())?;
     Ok(Pty { master, terminal })
 }
