@@ -130,10 +130,6 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
             for (source, flags) in ready.beside {
                 self.beside.is_ready(source, flags, self.sandbox);
             }
-            if self.give_up_at.is_none() && !self.beside.heeds_time() {
-                // To ask for the time the first time costs two page faults.
-                continue;
-            }
             let now = Instant::now();
             self.beside.tick(now, self.sandbox);
             if let Some(grace) = self.beside.asked_to_stop() {

@@ -156,7 +156,28 @@ macro_rules! entry {
             $crate::sys::take_the_runtimes_place(&arguments);
             std::process::exit($main(arguments).into())
         }
+
+        // In place of musl's, which is weak.
+        #[cfg(target_env = "musl")]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn clock_gettime(
+            clock: core::ffi::c_int,
+            time: *mut core::ffi::c_void,
+        ) -> core::ffi::c_int {
+            // SAFETY: the caller's.
+            unsafe { $crate::sys::clock_gettime(clock, time.cast()) }
+        }
     };
+}
+
+/// For `entry`: the time by the system call itself. Programs that ask for it twice in their lives find the vDSO, map it and
+/// what it reads, by three page faults.
+///
+/// # Safety
+/// `time` must point to a timespec, or be null; see clock_gettime(2).
+pub unsafe fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int }
 }
 
 /// The arguments that the C library hands to `main`.

@@ -198,11 +198,6 @@ impl Beside {
         monitor.into_iter().chain(manager).chain(output).min()
     }
 
-    /// Whether [`Self::tick`] does anything, or [`Self::asked_to_stop`] may say something.
-    pub fn heeds_time(&self) -> bool {
-        self.monitor.is_some() || self.manager.is_some() || self.output.is_some()
-    }
-
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, sandbox: &Sandbox) {
         if let Some(monitor) = &mut self.monitor {
