@@ -179,8 +179,10 @@ impl EventLoop<'_> {
             if has_waited {
                 self.settle();
             }
-            sleeps_for_signals = !more && self.waits_for_signals_alone();
-            if sleeps_for_signals {
+            // Where there may be more children, nothing sleeps: the signals are read without a poll before.
+            let only_signals = self.waits_for_signals_alone();
+            sleeps_for_signals = only_signals && !more;
+            if only_signals {
                 continue;
             }
             let woken = self.wait(more);
@@ -285,6 +287,10 @@ impl EventLoop<'_> {
                     // What it has said before its end counts: a daemon's parent names its child and goes.
                     if is_main && let Some(end) = self.listen() {
                         return (Some(end), false);
+                    }
+                    // Most are orphans, of whom nothing follows: a flood of them is reaped without asking what the time is.
+                    if !self.supervisor.awaits(pid.as_raw()) {
+                        continue;
                     }
                     Event::Child { pid: pid.as_raw(), status }
                 }

@@ -235,6 +235,11 @@ impl Supervisor {
         (self.phase == Phase::Running).then_some(self.workload)
     }
 
+    /// Whether anything may follow from a change of this child's state ([`Event::Child`]); nothing does of an orphan's.
+    pub fn awaits(&self, pid: i32) -> bool {
+        self.phase == Phase::Running && (pid == self.workload || self.run.probe_is(pid))
+    }
+
     /// When the next [`Event::Tick`] is wanted, if nothing else happens before.
     pub fn next_tick(&self) -> Option<Instant> {
         let (start_at, run) = match self.phase {
@@ -286,19 +291,19 @@ impl Supervisor {
             {
                 self.run_ended(Outcome::Exited(0), now)
             }
-            (Event::Child { pid, status }, Phase::Running) if pid == self.workload => {
+            (Event::Child { pid, .. }, _) if !self.awaits(pid) => NOTHING,
+            (Event::Child { pid, status }, _) if pid == self.workload => {
                 match (Outcome::from_wait_status(status), exit::stopped_by(status)) {
                     (Some(outcome), _) => self.run_ended(outcome, now),
                     (None, Some(signal)) => actions([Some(Action::ReportStopped(signal))]),
                     (None, None) => NOTHING,
                 }
             }
-            (Event::Child { pid, status }, Phase::Running) if self.run.probe_is(pid) => {
-                match Outcome::from_wait_status(status) {
-                    Some(outcome) => self.probed(outcome == Outcome::Exited(0), now),
-                    None => NOTHING,
-                }
-            }
+            // A probe.
+            (Event::Child { status, .. }, _) => match Outcome::from_wait_status(status) {
+                Some(outcome) => self.probed(outcome == Outcome::Exited(0), now),
+                None => NOTHING,
+            },
             (Event::NoChildren, Phase::Ending { outcome, then: Then::Finish }) => {
                 actions([Some(Action::Finish(outcome))])
             }
