@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Amounts {
     memory_rounds: usize,
     idle: Duration,
+    /// Rates differ from round to round by a third, of 300 orphans as of 5,000: many short rounds say more
+    /// than few long ones.
     orphan_rounds: usize,
     orphans: usize,
     latency_rounds: usize,
@@ -42,8 +44,8 @@ struct Amounts {
 const FULL: Amounts = Amounts {
     memory_rounds: 5,
     idle: Duration::from_secs(60),
-    orphan_rounds: 5,
-    orphans: 5_000,
+    orphan_rounds: 61,
+    orphans: 1_000,
     latency_rounds: 21,
     latencies: 1_000,
     signals: 1_000_000,
@@ -51,8 +53,8 @@ const FULL: Amounts = Amounts {
 const QUICK: Amounts = Amounts {
     memory_rounds: 1,
     idle: Duration::from_secs(3),
-    orphan_rounds: 3,
-    orphans: 2_000,
+    orphan_rounds: 5,
+    orphans: 1_000,
     latency_rounds: 5,
     latencies: 500,
     signals: 20_000,
