@@ -32,6 +32,7 @@ static ALLOCATOR: launch::EarlyMemory<dlmalloc::GlobalDlmalloc> =
 
 #[cfg(not(test))]
 launch_init::entry!(start);
+launch_init::time_without_vdso!();
 
 /// Takes the arguments, the program's name first; returns the exit code.
 #[cfg_attr(test, allow(dead_code))]

@@ -1,7 +1,7 @@
 //! Keeps a start on one processor: launcher, init and workload follow each other, and to wake up a processor that sleeps, or to
 //! move a process to it, takes longer than each of them.
 //!
-//! Only for a caller that may run on every processor that is online. Its own choice could not be given back as it was: a
+//! Only for a caller that may run on every processor of its cpuset. Its own choice could not be given back as it was: a
 //! process that has chosen no longer follows when its cpuset grows; see cpuset(7) and sched_setaffinity(2).
 
 #![forbid(unsafe_code)]

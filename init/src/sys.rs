@@ -156,7 +156,15 @@ macro_rules! entry {
             $crate::sys::take_the_runtimes_place(&arguments);
             std::process::exit($main(arguments).into())
         }
+    };
+}
 
+/// Has a program with musl ask for the time by the system call itself. Where that is done twice, as in each of the two programs of a
+/// start, it takes less than the three page faults of the vDSO's first use (vdso(7)); where it is done for each signal, as by
+/// `launch-init` in an image, it takes more.
+#[macro_export]
+macro_rules! time_without_vdso {
+    () => {
         // In place of musl's, which is weak.
         #[cfg(target_env = "musl")]
         #[unsafe(no_mangle)]
@@ -170,8 +178,7 @@ macro_rules! entry {
     };
 }
 
-/// For `entry`: the time by the system call itself. Programs that ask for it twice in their lives find the vDSO, map it and
-/// what it reads, by three page faults.
+/// For `time_without_vdso`.
 ///
 /// # Safety
 /// `time` must point to a timespec, or be null; see clock_gettime(2).
