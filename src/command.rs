@@ -412,7 +412,7 @@ impl Command {
     }
 
     /// What [`Self::start`] would do now. Nothing of it is done, nor is it looked whether it can be; `explain` has it in
-    /// words.
+    /// words. Whether the calling thread may use all processors is tried for a moment (sched_setaffinity(2)).
     ///
     /// # Errors
     /// As [`plan::plan`]; [`Error::Signals`].
