@@ -51,6 +51,8 @@ fn start(words: Vec<OsString>) -> u8 {
     }
 }
 
+/// Not inlined: PID 1 begins by `start` too, and would have the pages of this function's stack.
+#[inline(never)]
 fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     // And SIGCHLD: a caller that ignores it would have the kernel throw init's status away.
@@ -139,6 +141,7 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
 }
 
 /// The caller's own process, when another one lives on.
+#[cold]
 fn show_detached(name: &Name, waiting: Waiting) -> Result<u8, Error> {
     let code = waiting.wait(name)?;
     if code == 0 {

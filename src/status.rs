@@ -105,6 +105,7 @@ impl StatusLines {
 
     /// One line is one write, so that lines of several launches on one pipe do not mix. A reader who went away
     /// is told of once, and is no reason to end the workload.
+    #[cold]
     fn write(&mut self, line: &Line<'_>) {
         let Some(file) = &mut self.0 else { return };
         let written = serde_json::to_vec(line).map_err(Into::into).and_then(|mut bytes| {

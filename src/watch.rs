@@ -101,6 +101,8 @@ struct Ready {
 }
 
 impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
+    /// Not inlined: its stack would lie above that of all that comes before.
+    #[inline(never)]
     fn follow(mut self) -> Result<Outcome, Error> {
         self.beside.cloned(self.sandbox);
         // What came until now, from the terminal too, the workload cannot have got: it does not exist. With init, which

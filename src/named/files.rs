@@ -44,6 +44,7 @@ impl PidFile {
     }
 
     /// The workload has this pid. What cannot be written is warned of: the workload runs.
+    #[cold]
     pub fn write(&mut self, pid: i32) {
         let written = self
             .make()
@@ -56,6 +57,7 @@ impl PidFile {
     }
 
     /// Nobody has it any more.
+    #[cold]
     pub fn remove(&mut self) {
         let Some(pid) = self.pid.take() else { return };
         // Somebody else may have put another one there, who is not us.
@@ -98,6 +100,7 @@ impl IdFile {
     ///
     /// # Errors
     /// [`Error::IdFile`]: it exists, or cannot be made.
+    #[cold]
     pub fn make(path: &Path, id: &str) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::IdFile(path.into(), errno_of(&error));
         let absolute = std::path::absolute(path).map_err(failed)?;

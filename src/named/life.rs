@@ -280,7 +280,6 @@ mod tests {
             seccomp: crate::seccomp::Choice::Default,
             log_level: 0,
             tree: None,
-            may_use_all_processors: false,
         };
         let plan = crate::plan::plan(&options, &caller).unwrap();
         let identity = Identity {

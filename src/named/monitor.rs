@@ -125,6 +125,7 @@ impl Monitor {
     }
 
     /// Init said this.
+    #[cold]
     pub fn happened(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.life.started(started, &life::now()),
@@ -206,6 +207,7 @@ impl Monitor {
     }
 
     /// It has ended: who waits is told, and nobody can ask any more.
+    #[cold]
     pub fn end(mut self, outcome: Result<Outcome, &Error>) {
         self.life.ended(outcome, &life::now());
         // Before anybody is told, by an event either: who then removes it is not to hear that it is running.
@@ -363,6 +365,7 @@ impl Monitor {
     }
 
     /// Writes the state now, if it is another one than was written.
+    #[cold]
     pub fn write_what_changed(&mut self) {
         if self.write_at.is_some() {
             self.write();

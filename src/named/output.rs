@@ -126,6 +126,7 @@ impl Output {
 
     /// Takes what is there when everybody inside has ended. Somebody outside may have been given an end and go on writing:
     /// no more is taken than a pipe holds.
+    #[cold]
     pub fn drain(&mut self) {
         for stream in Stream::ALL {
             let Some(inside) = &self.inside[stream as usize] else { continue };
@@ -153,6 +154,7 @@ impl Output {
     }
 
     /// Waits until the caller's descriptors have taken all, or their readers are gone; at most until then.
+    #[cold]
     pub fn flush(&mut self, until: Option<Instant>) {
         while self.has_unsent() {
             let left = until.map(|at| at.saturating_duration_since(Instant::now()));

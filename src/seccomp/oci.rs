@@ -145,6 +145,7 @@ const LARGEST_ERRNO: u32 = 4095;
 ///
 /// # Errors
 /// [`Wrong`]
+#[cold]
 pub(super) fn filter(machine: &Machine, text: &str, facts: &Facts) -> Result<Filter, Wrong> {
     let profile: Profile = serde_json::from_str(text)
         .map_err(|error| Wrong::at("", format!("not a seccomp profile in JSON: {error}")))?;
