@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getpid};
 use crate::error::Error;
 use crate::exit::Outcome;
 use crate::handoff::{HEADER, Happening, Order, Report, first_body};
-use crate::notify::Note;
+use crate::notify::{Note, NotifySocket};
 use crate::presets::{Moment, Tell};
 use crate::report::Channel;
 use crate::runs::{Begun, Runs};
@@ -115,7 +115,7 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) workload: Option<Running>,
     /// Whether somebody from outside was seen inside. False at first.
     pub(crate) has_guests: bool,
-    /// Whether the last signal to everybody found nobody. False at first.
+    /// Whether nobody was there for the last signal to everybody. False at first.
     pub(crate) is_alone: bool,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
@@ -400,7 +400,12 @@ impl EventLoop<'_> {
 
     /// What the workload says through NOTIFY_SOCKET.
     fn listen(&mut self) -> Option<End> {
-        let notify = self.runs.and_then(Runs::notify)?;
+        self.runs.and_then(Runs::notify).and_then(|notify| self.listen_to(notify))
+    }
+
+    /// Not inlined: it takes a page of the stack, which a start without such a socket need not touch.
+    #[inline(never)]
+    fn listen_to(&mut self, notify: &NotifySocket) -> Option<End> {
         let main = self.workload.as_ref()?.pid.as_raw();
         let mut end = None;
         notify.drain(main, |note| {
@@ -517,7 +522,9 @@ impl EventLoop<'_> {
             Action::Forward(signal) => self.forward(signal),
             // SIGTERM has found nobody to be woken up for it, or killed.
             Action::SignalEveryone(libc::SIGCONT | libc::SIGKILL) if self.is_alone => {}
-            Action::SignalEveryone(signal) => self.is_alone = !signal_everyone(signal),
+            Action::SignalEveryone(signal) => {
+                self.is_alone = self.has_nobody_to_tell() || !signal_everyone(signal);
+            }
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);
                 terminal::stop();
@@ -536,6 +543,12 @@ impl EventLoop<'_> {
             Action::Abandon => return Some(End::Abandoned),
         }
         None
+    }
+
+    /// Whether no signal is needed for the end. Those who entered from outside are no children, but where there is no time for
+    /// them either, the kernel ends them with PID 1. A signal to everybody (kill(2), pid -1) looks at each process of the machine.
+    fn has_nobody_to_tell(&self) -> bool {
+        is_pid_one() && self.supervisor.ends_at_once() && sys::has_no_children()
     }
 
     /// The next run of the workload.

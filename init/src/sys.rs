@@ -489,6 +489,14 @@ pub fn wait_any() -> Result<Waited, Errno> {
     }
 }
 
+/// Whether there is no child, a zombie neither. See waitid(2), ECHILD.
+pub fn has_no_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: nothing is written where no siginfo_t is given, which the kernel allows (waitid(2), NOTES).
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), flags) };
+    Errno::result(result) == Err(Errno::ECHILD)
+}
+
 /// A child that has ended and has not been reaped, without reaping it. See waitid(2), WNOWAIT.
 pub fn peek_any() -> Result<Option<Pid>, Errno> {
     // SAFETY: siginfo_t is a plain C struct that zero is a value of.
