@@ -25,7 +25,7 @@ use crate::plan::{
 };
 use crate::sandbox::{Event, Resources, Sandbox, Started, above_stdio};
 use crate::volatile::Tree;
-use crate::{kept, processors, seccomp, subids, sys, text_file, tree};
+use crate::{kept, seccomp, subids, sys, text_file, tree};
 
 /// A command to be run in namespaces of its own, under a real PID 1.
 ///
@@ -478,7 +478,6 @@ impl Command {
             if self.is_of_launch { sys::ids_at_exec() } else { (geteuid().as_raw(), getegid().as_raw()) };
         Ok(Caller {
             tree,
-            may_use_all_processors: processors::may_use_all(),
             uid,
             gid,
             capabilities: launch_init::sys::capabilities().map_or(0, |sets| sets.effective),
@@ -487,7 +486,7 @@ impl Command {
                 _ => subids::Files::default(),
             },
             directory,
-            environment: std::env::vars_os().collect(),
+            environment: launch_init::sys::environment(),
             signals,
             log_level: log::max_level() as u8,
             terminal: match self.options.group {

@@ -21,7 +21,7 @@ use launch_init::supervisor::{Health, Leftovers, Policy, Readiness, Restart};
 use serde_json::{Value, json};
 
 use crate::error::printable;
-use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, names_of};
+use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, name_of, names_of};
 use crate::subids::Kind;
 
 /// The version of the data's form: another one where a reader of the former would misread it.
@@ -748,10 +748,6 @@ fn exec(command: &[OsString], environment: &[OsString]) -> Explained {
         words,
         json!({ "command": arguments, "environment": variables }),
     )
-}
-
-fn name_of(variable: &OsStr) -> &OsStr {
-    OsStr::from_bytes(variable.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default())
 }
 
 /// What init does until the end. None of this has an error.

@@ -384,8 +384,8 @@ pub struct Caller {
     pub subordinate_ids: subids::Files,
     /// The working directory; none where it has no name, and is simply stayed in. Or why there is none.
     pub directory: Result<Option<PathBuf>, Errno>,
-    /// The environment.
-    pub environment: Vec<(OsString, OsString)>,
+    /// The environment, NAME=VALUE each.
+    pub environment: Vec<OsString>,
     /// The name of the terminal that stdin is; asked for where the sandbox gets one of its own.
     pub terminal: Option<PathBuf>,
     /// The signal state that the workload gets.
@@ -398,8 +398,6 @@ pub struct Caller {
     pub log_level: u8,
     /// What a `/` that is all writable is put together from; none without one.
     pub tree: Option<Tree>,
-    /// Whether it may run on every processor, and there are several.
-    pub may_use_all_processors: bool,
 }
 
 /// What will be done.
@@ -594,7 +592,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 health: options.health.as_ref().map(|health| health.command.clone()),
             },
             report_namespaces: options.report_namespaces,
-            is_on_one_processor: caller.may_use_all_processors,
+            is_on_one_processor: true,
             ahead: false,
         },
         warnings: layers.as_ref().map(|layers| layers.layout.warnings.clone()).unwrap_or_default(),
@@ -885,7 +883,10 @@ fn id_maps(identity: &Identity, caller: &Caller) -> Result<IdMaps, Error> {
 /// Somebody who is not in /etc/passwd, but in a directory service, is whom USER names: newuidmap, which knows, has the
 /// last word. For a caller whose maps it does not write, nobody would have it.
 fn owner(caller: &Caller) -> Owner<'_> {
-    let user = || caller.environment.iter().find(|(key, _)| key == "USER")?.1.to_str();
+    let user = || {
+        let name = caller.environment.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"USER="));
+        str::from_utf8(name?).ok()
+    };
     let may_map_all = caller.capabilities & (1 << CAP_SETUID | 1 << CAP_SETGID) != 0;
     let name = caller.subordinate_ids.user_name.as_deref();
     Owner { name: name.or_else(|| user().filter(|_| !may_map_all)), uid: caller.uid }
@@ -1190,13 +1191,14 @@ impl Variables {
 }
 
 /// Cleared, then unset, then set, as env(1) does.
-fn environment(variables: &Variables, inherited: &[(OsString, OsString)]) -> Vec<OsString> {
+fn environment(variables: &Variables, inherited: &[OsString]) -> Vec<OsString> {
     let Variables { clear, unset, set, notifies } = variables;
     let inherited = if *clear { &[][..] } else { inherited };
-    let gone = |key: &OsString| {
+    let gone = |variable: &OsString| {
+        let key = name_of(variable);
         key == LOG_VARIABLE
-            || *notifies && NOTIFY_VARIABLES.iter().any(|name| key == name)
-            || unset.contains(key)
+            || *notifies && NOTIFY_VARIABLES.iter().any(|name| key == *name)
+            || unset.iter().any(|unset| unset == key)
             || set.iter().any(|(set, _)| set == key)
     };
     // A variable that is set twice has its last value.
@@ -1204,19 +1206,23 @@ fn environment(variables: &Variables, inherited: &[(OsString, OsString)]) -> Vec
         let (key, _) = &set[*i];
         !set[i + 1..].iter().any(|(later, _)| later == key)
     };
-    let set = (0..set.len()).filter(last).map(|i| &set[i]);
-    inherited
-        .iter()
-        .filter(|(key, _)| !gone(key))
-        .chain(set)
-        .map(|(key, value)| {
-            let mut variable = OsString::with_capacity(key.len() + 1 + value.len());
-            variable.push(key);
-            variable.push("=");
-            variable.push(value);
-            variable
-        })
-        .collect()
+    let whole = |i| {
+        let (key, value): &(OsString, OsString) = &set[i];
+        let mut variable = OsString::with_capacity(key.len() + 1 + value.len());
+        variable.push(key);
+        variable.push("=");
+        variable.push(value);
+        variable
+    };
+    let set = (0..set.len()).filter(last).map(whole);
+    inherited.iter().filter(|variable| !gone(variable)).cloned().chain(set).collect()
+}
+
+/// What a variable is called: up to the first `=`, which a name may begin with as in Rust's std.
+pub(crate) fn name_of(variable: &OsStr) -> &OsStr {
+    let bytes = variable.as_bytes();
+    let end = bytes.iter().skip(1).position(|byte| *byte == b'=').map_or(bytes.len(), |at| at + 1);
+    OsStr::from_bytes(&bytes[..end])
 }
 
 #[cfg(test)]
@@ -1230,16 +1236,13 @@ mod tests {
             capabilities: 0,
             subordinate_ids: subids::Files::default(),
             directory: Ok(Some("/home/me".into())),
-            environment: [("PATH", "/bin"), ("A", "1"), ("LAUNCH_LOG", "debug")]
-                .map(|(key, value)| (key.into(), value.into()))
-                .into(),
+            environment: ["PATH=/bin", "A=1", "LAUNCH_LOG=debug"].map(Into::into).into(),
             terminal: Some("/dev/tty1".into()),
             signals: SignalState::default(),
             kernel: (6, 1),
             seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
-            may_use_all_processors: false,
         }
     }
 
@@ -1326,7 +1329,7 @@ mod tests {
     #[test]
     fn what_a_service_manager_tells_the_launcher_is_not_for_a_workload_that_has_a_socket_of_its_own() {
         let names = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
-        let caller = Caller { environment: names.map(|name| (name.into(), "1".into())).into(), ..caller() };
+        let caller = Caller { environment: names.map(|name| format!("{name}=1").into()).into(), ..caller() };
         let environment = |options| plan(&options, &caller).unwrap().init.workload.environment;
         assert_eq!(environment(options()).len(), 3);
         assert!(environment(Options { ready: Ready::Notify, ..options() }).is_empty());
@@ -1569,7 +1572,7 @@ mod tests {
         let nameless = |capabilities| {
             let mut caller = Caller { capabilities, ..trusted() };
             caller.subordinate_ids.user_name = None;
-            caller.environment.push(("USER".into(), "me".into()));
+            caller.environment.push("USER=me".into());
             caller
         };
         let auto = Options { identity: Identity::Auto, ..options() };
@@ -1633,5 +1636,16 @@ mod tests {
         let options = Options { unset: vec!["PATH".into(), "B".into()], set, ..options() };
         assert_eq!(variables(&options), ["B=", "A=3"]);
         assert_eq!(variables(&Options { clear_environment: true, ..options }), ["B=", "A=3"]);
+    }
+
+    #[test]
+    fn what_of_the_environment_has_no_name_or_no_value_is_handed_on_too() {
+        for (variable, name) in [("A=1=2", "A"), ("A", "A"), ("=A=1", "=A"), ("=", "="), ("", "")] {
+            assert_eq!(name_of(variable.as_ref()), name, "{variable:?}");
+        }
+        let caller = Caller { environment: ["A", "=", "A=2", "B"].map(Into::into).into(), ..caller() };
+        let variables = |options: &Options| environment(&Variables::of(options), &caller.environment);
+        assert_eq!(variables(&options()), ["A", "=", "A=2", "B"]);
+        assert_eq!(variables(&Options { unset: vec!["A".into()], ..options() }), ["=", "B"]);
     }
 }

@@ -456,7 +456,7 @@ impl PoolCommand<'_> {
                 _ => None,
             },
             directory,
-            environment: std::env::vars_os().collect(),
+            environment: launch_init::sys::environment(),
             signals: signal_state(self.signals.or(template.signals))?,
             stdio: [0, 1, 2].map(|number: usize| stdio[number].is_some()),
         };

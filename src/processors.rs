@@ -10,7 +10,7 @@ use launch_init::sys;
 
 /// Whether the calling thread may run on every processor that its cpuset lets it, and these are several. That is tried: the
 /// list of those that are online takes longer to read, and is not its cpuset's.
-pub fn may_use_all() -> bool {
+fn may_use_all() -> bool {
     let Ok(own) = sys::processors() else { return false };
     if own.iter().map(|byte| byte.count_ones()).sum::<u32>() < 2 || sys::use_all_processors().is_err() {
         return false;
@@ -29,9 +29,9 @@ pub fn may_use_all() -> bool {
 pub struct Stay(());
 
 impl Stay {
-    /// Begins it; none where the kernel does not let it.
+    /// Begins it; none where the thread may not run everywhere anyway, or the kernel does not let it.
     pub fn begin() -> Option<Self> {
-        sys::stay_on_this_processor().ok().map(|()| Self(()))
+        (may_use_all() && sys::stay_on_this_processor().is_ok()).then_some(Self(()))
     }
 }
 

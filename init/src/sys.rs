@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_uint, c_
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -150,9 +150,12 @@ macro_rules! entry {
         extern "C" fn main(
             count: core::ffi::c_int,
             arguments: *const *const core::ffi::c_char,
+            environment: *const *const core::ffi::c_char,
         ) -> core::ffi::c_int {
             // SAFETY: the C library calls main once, with so many C strings that live as long as the program.
             let arguments = unsafe { $crate::sys::arguments(count, arguments) };
+            // SAFETY: and with these, a null pointer behind them. No program of ours changes its environment.
+            unsafe { $crate::sys::note_environment(environment) };
             $crate::sys::take_the_runtimes_place(&arguments);
             std::process::exit($main(arguments).into())
         }
@@ -194,9 +197,41 @@ pub unsafe fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -
 pub unsafe fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<OsString> {
     (0..usize::try_from(count).unwrap_or(0))
         // SAFETY: the caller's.
-        .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
-        .map(|argument| OsStr::from_bytes(argument.to_bytes()).to_owned())
+        .map(|i| os_string(unsafe { CStr::from_ptr(*arguments.add(i)) }))
         .collect()
+}
+
+/// The environment that `main` got.
+static ENVIRONMENT: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// For `entry`.
+///
+/// # Safety
+/// `variables` must point to C strings and a null pointer behind them, none of which is ever changed.
+pub unsafe fn note_environment(variables: *const *const c_char) {
+    ENVIRONMENT.store(variables.cast_mut(), Ordering::Relaxed);
+}
+
+/// The environment as it is, NAME=VALUE each; see environ(7). In a program that begins by [`entry`] it is read where it lies, and
+/// not taken apart and put together again.
+pub fn environment() -> Vec<OsString> {
+    let noted = ENVIRONMENT.load(Ordering::Relaxed).cast_const();
+    if noted.is_null() {
+        let whole = |(mut variable, value): (OsString, OsString)| {
+            variable.push("=");
+            variable.push(value);
+            variable
+        };
+        return std::env::vars_os().map(whole).collect();
+    }
+    // SAFETY: as `note_environment` was told; the null pointer is the last that is looked at.
+    let count = (0..).take_while(|i| unsafe { !(*noted.add(*i)).is_null() }).count();
+    // SAFETY: so many of them are C strings.
+    (0..count).map(|i| os_string(unsafe { CStr::from_ptr(*noted.add(i)) })).collect()
+}
+
+fn os_string(string: &CStr) -> OsString {
+    OsStr::from_bytes(string.to_bytes()).to_owned()
 }
 
 /// For `entry`, with the program's arguments. Where this cannot be done, nothing that opens a descriptor can be relied on: the

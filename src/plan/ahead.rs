@@ -38,8 +38,8 @@ pub struct Present {
     pub directory: Result<Option<PathBuf>, Errno>,
     /// Its device and inode number.
     pub here: Option<(u64, u64)>,
-    /// The environment.
-    pub environment: Vec<(OsString, OsString)>,
+    /// The environment, NAME=VALUE each.
+    pub environment: Vec<OsString>,
     /// The signal state that the workload gets.
     pub signals: SignalState,
     /// Which of stdin, stdout and stderr there are.
@@ -158,23 +158,21 @@ mod tests {
             capabilities: 0,
             subordinate_ids: subids::Files::default(),
             directory: Ok(Some("/then".into())),
-            environment: vec![("THEN".into(), "1".into())],
+            environment: vec!["THEN=1".into()],
             terminal: None,
             signals: SignalState { mask: 1, ..SignalState::default() },
             kernel: (6, 18),
             seccomp: seccomp::Choice::Default,
             log_level: 0,
             tree: None,
-            may_use_all_processors: true,
         }
     }
 
     fn present() -> Present {
-        let variable = |(key, value): (&str, &str)| (key.into(), value.into());
         Present {
             directory: Ok(Some("/now".into())),
             here: Some((1, 2)),
-            environment: [("PATH", "/bin"), ("A", "now"), ("B", "now")].map(variable).into(),
+            environment: ["PATH=/bin", "A=now", "B=now"].map(Into::into).into(),
             signals: SignalState { mask: 7, ..SignalState::default() },
             stdio: [true, true, false],
         }
