@@ -7,13 +7,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::exit::Outcome;
@@ -26,7 +25,7 @@ use crate::signals::{self, Received, SignalQueue};
 use crate::supervisor::{Action, Actions, Event, Probe, Said, Supervisor};
 use crate::sys::{self, Waited};
 use crate::terminal::{self, Stopped, Terminal};
-use crate::{descendants, shield};
+use crate::{everyone, shield};
 
 /// How many children are reaped before signals are looked at again, so that a flood of orphans delays none.
 const REAPED_AT_ONCE: usize = 256;
@@ -259,7 +258,7 @@ impl EventLoop<'_> {
         }
         // What we cause ourselves is SIGPIPE, by a line to a closed stderr; and, which the supervisor waits for, what
         // comes of giving up a terminal.
-        let is_our_own = signal.sender == own_pid().as_raw().unsigned_abs();
+        let is_our_own = signal.sender == everyone::own_pid().as_raw().unsigned_abs();
         if terminal.has_told(signal) {
             terminal.stop_with_group(signal.number);
             return false;
@@ -273,7 +272,7 @@ impl EventLoop<'_> {
         for _ in 0..REAPED_AT_ONCE {
             let orphan = self.name_orphans.and_then(|_| self.next_orphan());
             // A signal to everybody has just found nobody: a zombie is somebody, too.
-            let is_empty = self.is_alone && !was_alone && is_pid_one();
+            let is_empty = self.is_alone && !was_alone && everyone::is_pid_one();
             let event = match if is_empty { Ok(Waited::NoChildren) } else { sys::wait_any() } {
                 Ok(Waited::Changed { pid, status }) => {
                     log::trace!("child {pid}: wait status {status:#x}");
@@ -300,7 +299,8 @@ impl EventLoop<'_> {
                     if let Above::Terminal(terminal) = &self.above {
                         terminal.take_back();
                     }
-                    self.has_guests = self.supervisor.waits_for_others() && !self.is_alone && has_guests();
+                    self.has_guests =
+                        self.supervisor.waits_for_others() && !self.is_alone && everyone::has_guests();
                     if self.has_guests {
                         return (None, false);
                     }
@@ -523,7 +523,7 @@ impl EventLoop<'_> {
             // SIGTERM has found nobody to be woken up for it, or killed.
             Action::SignalEveryone(libc::SIGCONT | libc::SIGKILL) if self.is_alone => {}
             Action::SignalEveryone(signal) => {
-                self.is_alone = self.has_nobody_to_tell() || !signal_everyone(signal);
+                self.is_alone = self.has_nobody_to_tell() || !everyone::signal(signal);
             }
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);
@@ -548,7 +548,7 @@ impl EventLoop<'_> {
     /// Whether no signal is needed for the end. Those who entered from outside are no children, but where there is no time for
     /// them either, the kernel ends them with PID 1. A signal to everybody (kill(2), pid -1) looks at each process of the machine.
     fn has_nobody_to_tell(&self) -> bool {
-        is_pid_one() && self.supervisor.ends_at_once() && sys::has_no_children()
+        everyone::is_pid_one() && self.supervisor.ends_at_once() && sys::has_no_children()
     }
 
     /// The next run of the workload.
@@ -670,9 +670,9 @@ impl Running {
             },
             Target::All => {
                 match signal.value {
-                    Some(_) => queue_for_everyone(signal),
+                    Some(_) => everyone::queue(signal),
                     None => {
-                        signal_everyone(signal.number);
+                        everyone::signal(signal.number);
                     }
                 }
                 Ok(())
@@ -695,62 +695,5 @@ impl Running {
 
     fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-}
-
-/// Whether there are others in our PID namespace although we have no children: those who entered it from outside
-/// (setns(2); podman exec), whose parents are there, so that no SIGCHLD tells of their end. See kill(2), signal 0.
-fn has_guests() -> bool {
-    is_pid_one() && sys::kill(-1, 0).is_ok()
-}
-
-fn is_pid_one() -> bool {
-    own_pid().as_raw() == 1
-}
-
-/// Asked for once, since neither libc remembers it.
-fn own_pid() -> Pid {
-    static OWN_PID: OnceLock<Pid> = OnceLock::new();
-    *OWN_PID.get_or_init(getpid)
-}
-
-/// The same with the sender's value, which kill(2) has none of: to one after another of those below us.
-fn queue_for_everyone(signal: Received) {
-    for pid in descendants::of_this_process() {
-        let pidfd = sys::open_pidfd(Pid::from_raw(pid));
-        match pidfd.and_then(|pidfd| sys::signal_process(pidfd.as_fd(), signal.number, signal.value)) {
-            // ESRCH: it has ended meanwhile.
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => log::warn!("{}: to {pid}: {}", signals::name(signal.number), errno.desc()),
-        }
-    }
-}
-
-/// Every process but ourselves: in the whole PID namespace if we are its PID 1 (kill(2), pid -1), else those below. Returns
-/// whether there may be anybody.
-fn signal_everyone(signal: i32) -> bool {
-    let is_there = |sent| match sent {
-        Ok(()) => true,
-        Err(Errno::ESRCH) => false,
-        Err(errno) => {
-            log::warn!("{}: to those left over: {}", signals::name(signal), Errno::desc(errno));
-            true
-        }
-    };
-    if is_pid_one() {
-        return is_there(sys::kill(-1, signal));
-    }
-    // Some may fork while we look; the dead ones cannot, so a second look finds who was born meanwhile.
-    let mut told = Vec::new();
-    loop {
-        let new: Vec<i32> =
-            descendants::of_this_process().into_iter().filter(|pid| !told.contains(pid)).collect();
-        if new.is_empty() {
-            return !told.is_empty();
-        }
-        for pid in &new {
-            is_there(sys::kill(*pid, signal));
-        }
-        told.extend(new);
     }
 }

@@ -13,6 +13,7 @@ mod ahead;
 mod descendants;
 pub mod error;
 mod event_loop;
+mod everyone;
 pub mod exit;
 pub mod handoff;
 mod join;
