@@ -15,13 +15,13 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Instruction, Limit, Name, Overlay, Probes,
     Root, SignalState, Source, Step, Upper, Workload,
 };
-use launch_init::parse::{CAPABILITIES, LIMITS};
+use launch_init::parse::{CAPABILITIES, LIMITS, variable_name};
 use launch_init::signals;
 use launch_init::supervisor::{Health, Leftovers, Policy, Readiness, Restart};
 use serde_json::{Value, json};
 
 use crate::error::printable;
-use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, name_of, names_of};
+use crate::plan::{IdMap, IdMaps, InitIds, KeptLayers, Plan, Writer, kinds_of, names_of};
 use crate::subids::Kind;
 
 /// The version of the data's form: another one where a reader of the former would misread it.
@@ -733,7 +733,7 @@ fn account(user: &Name, group: Option<&Name>, groups: &[Name]) -> (String, Value
 /// The environment may hold secrets: its names alone.
 fn exec(command: &[OsString], environment: &[OsString]) -> Explained {
     let name = command.first().cloned().unwrap_or_default();
-    let variables: Vec<_> = environment.iter().map(|variable| spelled(name_of(variable))).collect();
+    let variables: Vec<_> = environment.iter().map(|variable| spelled(variable_name(variable))).collect();
     let arguments: Vec<_> = command.iter().map(|argument| argument.to_string_lossy()).collect();
     let found = if name.as_bytes().contains(&b'/') { "" } else { ", looked for in its PATH" };
     let words = match variables.as_slice() {

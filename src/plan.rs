@@ -16,6 +16,7 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Probes, Root,
     SignalState, Source, Step, Upper, Workload,
 };
+use launch_init::parse::variable_name;
 use launch_init::supervisor::{Health, LONGEST_DELAY, Policy, Readiness, Restart};
 use nix::errno::Errno;
 
@@ -592,6 +593,7 @@ pub fn plan(options: &Options, caller: &Caller) -> Result<Plan, Error> {
                 health: options.health.as_ref().map(|health| health.command.clone()),
             },
             report_namespaces: options.report_namespaces,
+            // If that can be and is of use, which is seen when it starts.
             is_on_one_processor: true,
             ahead: false,
         },
@@ -1195,7 +1197,7 @@ fn environment(variables: &Variables, inherited: &[OsString]) -> Vec<OsString> {
     let Variables { clear, unset, set, notifies } = variables;
     let inherited = if *clear { &[][..] } else { inherited };
     let gone = |variable: &OsString| {
-        let key = name_of(variable);
+        let key = variable_name(variable);
         key == LOG_VARIABLE
             || *notifies && NOTIFY_VARIABLES.iter().any(|name| key == *name)
             || unset.iter().any(|unset| unset == key)
@@ -1216,13 +1218,6 @@ fn environment(variables: &Variables, inherited: &[OsString]) -> Vec<OsString> {
     };
     let set = (0..set.len()).filter(last).map(whole);
     inherited.iter().filter(|variable| !gone(variable)).cloned().chain(set).collect()
-}
-
-/// What a variable is called: up to the first `=`, which a name may begin with as in Rust's std.
-pub(crate) fn name_of(variable: &OsStr) -> &OsStr {
-    let bytes = variable.as_bytes();
-    let end = bytes.iter().skip(1).position(|byte| *byte == b'=').map_or(bytes.len(), |at| at + 1);
-    OsStr::from_bytes(&bytes[..end])
 }
 
 #[cfg(test)]
@@ -1640,9 +1635,6 @@ mod tests {
 
     #[test]
     fn what_of_the_environment_has_no_name_or_no_value_is_handed_on_too() {
-        for (variable, name) in [("A=1=2", "A"), ("A", "A"), ("=A=1", "=A"), ("=", "="), ("", "")] {
-            assert_eq!(name_of(variable.as_ref()), name, "{variable:?}");
-        }
         let caller = Caller { environment: ["A", "=", "A=2", "B"].map(Into::into).into(), ..caller() };
         let variables = |options: &Options| environment(&Variables::of(options), &caller.environment);
         assert_eq!(variables(&options()), ["A", "=", "A=2", "B"]);

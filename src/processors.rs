@@ -31,7 +31,7 @@ pub struct Stay(());
 impl Stay {
     /// Begins it; none where the thread may not run everywhere anyway, or the kernel does not let it.
     pub fn begin() -> Option<Self> {
-        (may_use_all() && sys::stay_on_this_processor().is_ok()).then_some(Self(()))
+        if may_use_all() && sys::stay_on_this_processor().is_ok() { Some(Self(())) } else { None }
     }
 }
 

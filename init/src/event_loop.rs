@@ -114,7 +114,7 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) workload: Option<Running>,
     /// Whether somebody from outside was seen inside. False at first.
     pub(crate) has_guests: bool,
-    /// Whether nobody was there for the last signal to everybody. False at first.
+    /// Whether the last signal to everybody found nobody. False at first.
     pub(crate) is_alone: bool,
     /// Whether the orphans that are reaped are named.
     pub(crate) name_orphans: Option<fn(Pid, &str, i32)>,
@@ -522,9 +522,7 @@ impl EventLoop<'_> {
             Action::Forward(signal) => self.forward(signal),
             // SIGTERM has found nobody to be woken up for it, or killed.
             Action::SignalEveryone(libc::SIGCONT | libc::SIGKILL) if self.is_alone => {}
-            Action::SignalEveryone(signal) => {
-                self.is_alone = self.has_nobody_to_tell() || !everyone::signal(signal);
-            }
+            Action::SignalEveryone(signal) => self.is_alone = !everyone::signal(signal),
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);
                 terminal::stop();
@@ -543,12 +541,6 @@ impl EventLoop<'_> {
             Action::Abandon => return Some(End::Abandoned),
         }
         None
-    }
-
-    /// Whether no signal is needed for the end. Those who entered from outside are no children, but where there is no time for
-    /// them either, the kernel ends them with PID 1. A signal to everybody (kill(2), pid -1) looks at each process of the machine.
-    fn has_nobody_to_tell(&self) -> bool {
-        everyone::is_pid_one() && self.supervisor.ends_at_once() && sys::has_no_children()
     }
 
     /// The next run of the workload.

@@ -27,6 +27,14 @@ pub fn id(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is no id: they go from 0 to 4294967294"))
 }
 
+/// What a variable NAME=VALUE of an environment is called. The name may begin with `=`, as for Rust's std; one without another `=` is
+/// nothing but a name.
+pub fn variable_name(variable: &OsStr) -> &OsStr {
+    let bytes = variable.as_bytes();
+    let end = bytes.iter().skip(1).position(|byte| *byte == b'=').map_or(bytes.len(), |at| at + 1);
+    OsStr::from_bytes(&bytes[..end])
+}
+
 /// The number of a descriptor.
 ///
 /// # Errors
@@ -345,6 +353,13 @@ pub const CAPABILITIES: [&str; 41] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variables_name_goes_to_the_first_equals_sign_that_is_not_its_beginning() {
+        for (variable, name) in [("A=1=2", "A"), ("A", "A"), ("=A=1", "=A"), ("=", "="), ("", "")] {
+            assert_eq!(variable_name(variable.as_ref()), name, "{variable:?}");
+        }
+    }
 
     #[test]
     fn policies_of_restarts_are_read() {

@@ -329,8 +329,9 @@ fn user(text: &str) -> Result<Account, Error> {
 
 /// The inherited one, with what `--env` sets.
 fn environment(set: &[(OsString, OsString)]) -> Vec<OsString> {
-    let inherited = std::env::vars_os().filter(|(key, _)| !set.iter().any(|(set, _)| set == key));
-    inherited.chain(set.iter().cloned()).map(|(key, value)| variable(key, value)).collect()
+    let is_set = |name: &OsStr| set.iter().any(|(set, _)| set == name);
+    let inherited = sys::environment().into_iter().filter(|it| !is_set(parse::variable_name(it)));
+    inherited.chain(set.iter().cloned().map(|(key, value)| variable(key, value))).collect()
 }
 
 fn variable(key: OsString, value: OsString) -> OsString {

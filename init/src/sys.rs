@@ -136,7 +136,8 @@ static NOTE_WHAT_CAME: extern "C" fn() = note_before_the_runtime;
 ///
 /// The runtime's start is a dozen system calls, two mappings and as many page faults, in a program that is executed twice for
 /// a launch. What of it is of use is done here: an open stdin, stdout and stderr, SIGPIPE ignored, and at the end stdout flushed.
-/// What is missed is its word about a stack overflow, which is a SIGSEGV without one.
+/// What is missed is its word about a stack overflow, which is a SIGSEGV without one. The environment of the program must not be
+/// changed ([`environment`]).
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -522,14 +523,6 @@ pub fn wait_any() -> Result<Waited, Errno> {
         Err(Errno::ECHILD) => Ok(Waited::NoChildren),
         Err(errno) => Err(errno),
     }
-}
-
-/// Whether there is no child, a zombie neither. See waitid(2), ECHILD.
-pub fn has_no_children() -> bool {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: nothing is written where no siginfo_t is given, which the kernel allows (waitid(2), NOTES).
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), flags) };
-    Errno::result(result) == Err(Errno::ECHILD)
 }
 
 /// A child that has ended and has not been reaped, without reaping it. See waitid(2), WNOWAIT.

@@ -141,16 +141,12 @@ impl JoinContext {
 /// The variables of the workload and those that were asked for, the last of each name. What a service manager or init
 /// told the workload alone is not among them.
 fn environment(workload: &[OsString], set: &[(Vec<u8>, Vec<u8>)]) -> Vec<OsString> {
-    let name = |variable: &OsString| {
-        let bytes = variable.as_bytes();
-        bytes.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec()
-    };
     let is_the_workloads = |name: &[u8]| {
         name == b"NOTIFY_SOCKET" || name.starts_with(b"WATCHDOG_") || name.starts_with(b"LISTEN_")
     };
     let kept = workload.iter().filter(|variable| {
-        let name = name(variable);
-        !is_the_workloads(&name) && !set.iter().any(|(key, _)| *key == name)
+        let name = parse::variable_name(variable).as_bytes();
+        !is_the_workloads(name) && !set.iter().any(|(key, _)| key == name)
     });
     let is_last = |i: &usize| !set[i + 1..].iter().any(|(later, _)| *later == set[*i].0);
     let set = (0..set.len()).filter(is_last).map(|i| {

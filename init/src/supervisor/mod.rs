@@ -230,11 +230,6 @@ impl Supervisor {
             && (self.kill_at.is_some() || self.policy.leftovers == Leftovers::WaitFor)
     }
 
-    /// Whether the workload has ended for good, and others have no time to do so by themselves.
-    pub fn ends_at_once(&self) -> bool {
-        matches!(self.phase, Phase::Ending { then: Then::Finish, .. }) && self.policy.grace.is_zero()
-    }
-
     /// The main process, while there is one.
     pub fn main_process(&self) -> Option<i32> {
         (self.phase == Phase::Running).then_some(self.workload)

@@ -60,23 +60,6 @@ fn only_a_child_of_whom_something_may_follow_is_awaited() {
 }
 
 #[test]
-fn it_ends_at_once_without_a_grace_and_without_another_run() {
-    let at_once = Policy { grace: Duration::ZERO, ..policy() };
-    for (policy, expected) in [
-        (policy(), false),
-        (at_once, true),
-        (Policy { restart: Restart::Always, ..at_once }, false),
-        (Policy { leftovers: Leftovers::WaitFor, ..at_once }, true),
-    ] {
-        let start = Instant::now();
-        let mut supervisor = Supervisor::new(WORKLOAD, policy, start);
-        assert!(!supervisor.ends_at_once(), "it runs");
-        let _ = supervisor.handle(exited(WORKLOAD, 0), start);
-        assert_eq!(supervisor.ends_at_once(), expected, "{policy:?}");
-    }
-}
-
-#[test]
 fn those_who_ignore_sigterm_are_killed_when_the_grace_is_over() {
     let events = [exited(WORKLOAD, 7), Event::Tick, Event::Tick, Event::Tick];
     let kill = vec![Action::SignalEveryone(libc::SIGKILL)];
