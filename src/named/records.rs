@@ -89,6 +89,12 @@ pub fn begins_as_record(bytes: &[u8]) -> bool {
     })
 }
 
+/// What stands before the text of a record.
+fn head(time: &str, stream: Stream, is_full: bool) -> Vec<u8> {
+    let kind = if is_full { b" F " } else { b" P " };
+    [time.as_bytes(), b" ", stream.name().as_bytes(), kind].concat()
+}
+
 /// Records that are written together.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -100,13 +106,17 @@ pub struct Batch {
 impl Batch {
     /// A record more.
     pub fn push(&mut self, record: Record<'_>) {
-        for part in [record.time.as_bytes(), b" ", record.stream.name().as_bytes()] {
-            self.bytes.extend_from_slice(part);
-        }
-        self.bytes.extend_from_slice(if record.is_full { b" F " } else { b" P " });
+        self.bytes.extend_from_slice(&head(record.time, record.stream, record.is_full));
         self.bytes.extend_from_slice(record.text);
         self.bytes.push(b'\n');
         self.records.push((self.bytes.len(), record.text.len() + usize::from(record.is_full)));
+    }
+
+    /// The same of a whole line with its end, whose [`head`] is made beforehand: what a log takes most of its time for.
+    fn push_line(&mut self, head: &[u8], line: &[u8]) {
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(line);
+        self.records.push((self.bytes.len(), line.len()));
     }
 
     /// The bytes of the records from number `first` on.
@@ -171,14 +181,15 @@ impl Lines {
     /// What came: the lines that it ends, and the parts that are too long to wait for their end, become records.
     pub fn take(&mut self, mut bytes: &[u8], time: &str, batch: &mut Batch) {
         let stream = self.stream;
+        let head = head(time, stream, true);
         while let Some(end) = memchr(b'\n', bytes) {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            let (line, rest) = bytes.split_at(end + 1);
             // The usual line came at once, and is not copied twice.
-            if self.unfinished.is_empty() {
-                push_line(stream, line, true, time, batch);
+            if self.unfinished.is_empty() && end <= LONGEST_TEXT {
+                batch.push_line(&head, line);
             } else {
-                self.unfinished.extend_from_slice(line);
-                push_line(stream, &self.unfinished, true, time, batch);
+                self.unfinished.extend_from_slice(&line[..end]);
+                push_parts(stream, &self.unfinished, true, time, batch);
                 self.unfinished.clear();
             }
             bytes = rest;
@@ -186,7 +197,7 @@ impl Lines {
         self.unfinished.extend_from_slice(bytes);
         let long = self.unfinished.len() / LONGEST_TEXT * LONGEST_TEXT;
         if long > 0 {
-            push_line(stream, &self.unfinished[..long], false, time, batch);
+            push_parts(stream, &self.unfinished[..long], false, time, batch);
             self.unfinished.drain(..long);
         }
     }
@@ -199,13 +210,13 @@ impl Lines {
     /// What there is of the line becomes a record, without an end.
     pub fn give_up_waiting(&mut self, time: &str, batch: &mut Batch) {
         if self.is_unfinished() {
-            push_line(self.stream, &self.unfinished, false, time, batch);
+            push_parts(self.stream, &self.unfinished, false, time, batch);
             self.unfinished.clear();
         }
     }
 }
 
-fn push_line(stream: Stream, line: &[u8], is_full: bool, time: &str, batch: &mut Batch) {
+fn push_parts(stream: Stream, line: &[u8], is_full: bool, time: &str, batch: &mut Batch) {
     let mut parts = line.chunks(LONGEST_TEXT);
     let last = parts.next_back().unwrap_or_default();
     for text in parts {
