@@ -6,6 +6,7 @@
 
 pub mod quick;
 pub mod sandboxes;
+pub mod serving;
 pub mod written;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use launch_init::parse::{account, descriptor, duration, id, readiness, restart, 
 use launch_init::supervisor::{LONGEST_DELAY, Readiness, Restart};
 
 use self::sandboxes::Sandboxes;
+use self::serving::Serving;
 use crate::config::Files;
 use crate::error::Error;
 use crate::named::name::Name;
@@ -403,6 +405,8 @@ enum Other {
     },
     #[command(flatten)]
     Sandboxes(Sandboxes),
+    #[command(flatten)]
+    Serving(Serving),
 }
 
 const EXIT_STATUS: &str = "\
@@ -512,6 +516,8 @@ pub enum Request {
     Diff(PathBuf),
     /// Do something with sandboxes that have a name.
     Sandboxes(Sandboxes),
+    /// Serve a pool, or run a command in one of its sandboxes.
+    Serving(Serving),
     /// Print this text (help or version).
     Print(String),
 }
@@ -535,6 +541,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     match by_definition(&mut Cli::command(), &arguments) {
         Ok(Cli { other: Some(Other::Diff { directory }), .. }) => Ok(Request::Diff(directory)),
         Ok(Cli { other: Some(Other::Sandboxes(sandboxes)), .. }) => Ok(Request::Sandboxes(sandboxes)),
+        Ok(Cli { other: Some(Other::Serving(serving)), .. }) => Ok(Request::Serving(serving)),
         Ok(cli) => Ok(Request::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -632,6 +639,34 @@ impl Cli {
             group: if self.restarts() && !self.tty { Group::Own { foreground: false } } else { group },
             report_namespaces: self.status_fd.is_some() || self.is_named(),
         }
+    }
+
+    /// What the sandboxes of a pool have in common.
+    ///
+    /// # Errors
+    /// [`Error::Option`]: it is for a launch of its own.
+    pub fn template(&self) -> Result<Options, Error> {
+        // What makes no sense without one of these is refused here.
+        self.settings()?;
+        let of_one = [
+            ("--name", self.name.is_some()),
+            ("--detach", self.detach),
+            ("--pid-file", self.pid_file.is_some()),
+            ("--id-file", self.id_file.is_some()),
+            ("--log", self.log.is_some()),
+            ("--status-fd", self.status_fd.is_some()),
+            ("--tty", self.tty),
+            ("--restart", self.restart.is_some()),
+            ("--ready", self.ready.is_some()),
+            ("--watchdog", self.watchdog.is_some()),
+            ("--health-cmd", self.health_cmd.is_some()),
+            ("--explain", self.explain),
+        ];
+        if let Some((option, _)) = of_one.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(Error::Option(option.into(), "is for a launch of its own, not for a pool".into()));
+        }
+        let group = Group::Own { foreground: false };
+        Ok(Options { dies_with_launcher: false, report_namespaces: false, ..self.options(group) })
     }
 
     /// What the launcher does besides carrying that out.
@@ -800,6 +835,12 @@ fn in_one_line_of(error: &clap::Error, subcommand: &clap::Command) -> Error {
         }
         ErrorKind::MissingRequiredArgument if argument.starts_with("<NAME>") => {
             Error::Option(name.into(), format!("says not which sandbox; say launch {name} NAME"))
+        }
+        ErrorKind::MissingRequiredArgument if argument.starts_with("<SOCKET>") => {
+            Error::Option(name.into(), format!("says not which socket; say launch {name} SOCKET"))
+        }
+        ErrorKind::MissingRequiredArgument if argument.starts_with("<CMD>") => {
+            Error::Option(name.into(), "says not which command; it stands behind --".into())
         }
         // A name that is none.
         ErrorKind::ValueValidation if argument.starts_with('<') || argument.starts_with('[') => {

@@ -84,6 +84,8 @@ pub enum Error {
     IdFile(OsString, Errno),
     /// The folder of named sandboxes cannot be used: which directory, and why.
     RuntimeDirectory(OsString, String),
+    /// The socket of a pool's server cannot be used, or it refuses: which, and why.
+    Server(OsString, String),
     /// A named sandbox is not there, or cannot be asked or made: which, and why.
     Sandbox(OsString, String),
 }
@@ -126,6 +128,7 @@ impl Error {
             Self::Log(..) | Self::LogFile(..) => "log",
             Self::Pipe(_) | Self::Output(_) => "output",
             Self::RuntimeDirectory(..) => "runtime directory",
+            Self::Server(..) => "server",
             Self::Sandbox(..) => "sandbox",
         }
     }
@@ -144,6 +147,7 @@ impl Error {
             | Self::Log(object, _)
             | Self::LogFile(object, _)
             | Self::RuntimeDirectory(object, _)
+            | Self::Server(object, _)
             | Self::Sandbox(object, _)
             | Self::Monitor(object, _)
             | Self::NotReady(object, _)
@@ -207,6 +211,7 @@ impl Error {
             | Self::Config(_, reason)
             | Self::Kept(_, reason)
             | Self::RuntimeDirectory(_, reason)
+            | Self::Server(_, reason)
             | Self::Sandbox(_, reason)
             | Self::Ids(_, reason)
             | Self::NotReady(_, reason)

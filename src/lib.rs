@@ -24,6 +24,7 @@ mod processors;
 pub mod relay;
 pub mod sandbox;
 pub mod seccomp;
+pub mod serve;
 pub mod spec;
 pub mod status;
 pub mod stdout;

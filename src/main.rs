@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use launch::cli::serving::{Run, Serve, Serving};
 use launch::cli::{self, Cli, Form, Request, quick};
 use launch::config::{Arguments, Homes};
 use launch::diff::{self, Diff};
@@ -19,7 +20,7 @@ use launch::named::detach::{self, Detached, Waiting};
 use launch::named::name::Name;
 use launch::status::StatusLines;
 use launch::stdout::print;
-use launch::{Command, Error, SignalState, explain, log_lines, watch};
+use launch::{Command, Error, SignalState, explain, log_lines, serve, watch};
 use launch_init::signals::SignalQueue;
 use launch_init::terminal::Terminal;
 use launch_init::{exit, signals};
@@ -59,7 +60,10 @@ fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     let signals = signals::take_over().map_err(Error::Signals)?;
     match quick::read(&words) {
         Some(cli) => run(&cli, &Arguments::default(), signals),
-        None => launch_by_definition(words, signals),
+        None => match quick::read_run(&words) {
+            Some(brought) => bring(&brought, signals),
+            None => launch_by_definition(words, signals),
+        },
     }
 }
 
@@ -82,6 +86,8 @@ fn launch_by_definition(words: Vec<OsString>, signals: SignalState) -> Result<u8
             signals::set_mask(signals.mask).map_err(Error::Signals)?;
             Ok(commands::run(&sandboxes, &mut report))
         }
+        Request::Serving(Serving::Serve(serving)) => serve_pool(&serving),
+        Request::Serving(Serving::Run(brought)) => bring(&brought, signals),
         Request::Print(text) => {
             // `launch --help | head` may have closed it.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -160,6 +166,28 @@ fn command(cli: &Cli, signals: SignalState) -> (Command, Terminal) {
     let mut command = Command::from_options(cli.options(terminal.group()));
     command.signal_state(signals).rely_on_being_launch();
     (command, terminal)
+}
+
+/// To a pool that somebody serves.
+#[cold]
+fn bring(brought: &Run, signals: SignalState) -> Result<u8, Error> {
+    log_lines::start(0);
+    serve::client::run(brought, signals).map(launch::Outcome::code)
+}
+
+#[cold]
+fn serve_pool(serving: &Serve) -> Result<u8, Error> {
+    let words = std::iter::once("launch".into()).chain(serving.options.iter().cloned()).collect();
+    let arguments = Arguments::read(words, Homes::of_caller)?;
+    let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error))?;
+    let Request::Run(cli) = request else {
+        let reason = "only options of launch itself stand behind the dashes";
+        return Err(Error::Option("OPTION".into(), reason.into()));
+    };
+    log_lines::start(cli.verbosity());
+    let template = cli.template().map_err(|error| arguments.blame(error))?;
+    serve::serve(&serving.socket, &Command::from_options(template), serving.pool.into())?;
+    Ok(0)
 }
 
 #[cold]

@@ -19,6 +19,7 @@ use launch_init::handoff::{
 use launch_init::parse::variable_name;
 use launch_init::supervisor::{Health, LONGEST_DELAY, Policy, Readiness, Restart};
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::seccomp;
@@ -989,7 +990,7 @@ fn steps(
         steps.push(Step::Pty { callers: caller.terminal.clone().map(PathBuf::into_os_string) });
     }
     // After the mounts, so that it is looked for where the workload will find it.
-    steps.extend(directory(options, &caller.directory)?);
+    steps.extend(Start::of(options).step(&caller.directory)?);
     Ok(steps)
 }
 
@@ -1105,22 +1106,44 @@ fn has_root_of_its_own(options: &Options) -> bool {
     options.root.is_some() || options.files.first().and_then(root_of).is_some()
 }
 
-/// The step to the directory in which the workload starts, from the caller's.
-fn directory(options: &Options, callers: &Result<Option<PathBuf>, Errno>) -> Result<Option<Step>, Error> {
-    if let Some(directory) = &options.directory {
-        return absolute_from(callers, directory.as_os_str()).map(|path| Some(Step::ChangeDirectory(path)));
+/// Where the workload starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Start {
+    /// In this directory; a relative one is one of the caller's.
+    In(OsString),
+    /// At the top of a root of its own.
+    Top,
+    /// In the caller's, which is to be found behind walls.
+    Found,
+    /// In the caller's.
+    Kept,
+}
+
+impl Start {
+    fn of(options: &Options) -> Self {
+        let has_walls = options.volatile.is_some() || options.read_only || !options.files.is_empty();
+        match &options.directory {
+            Some(directory) => Self::In(directory.into()),
+            None if has_root_of_its_own(options) => Self::Top,
+            None if has_walls => Self::Found,
+            None => Self::Kept,
+        }
     }
-    if has_root_of_its_own(options) {
-        return Ok(Some(Step::ChangeDirectory("/".into())));
+
+    /// The step to it, from the caller's.
+    fn step(&self, callers: &Result<Option<PathBuf>, Errno>) -> Result<Option<Step>, Error> {
+        let here = || Ok(callers.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string));
+        Ok(match self {
+            Self::In(directory) => Some(Step::ChangeDirectory(absolute_from(callers, directory)?)),
+            Self::Top => Some(Step::ChangeDirectory("/".into())),
+            Self::Found => Some(match here()? {
+                Some(path) => Step::FindDirectory(path),
+                // Where it has no name, nothing tells that it lies inside the walls.
+                None => Step::ChangeDirectory("/".into()),
+            }),
+            Self::Kept => here()?.map(Step::KeepDirectory),
+        })
     }
-    let callers = callers.clone().map_err(Error::WorkingDirectory)?.map(PathBuf::into_os_string);
-    let has_walls = options.volatile.is_some() || options.read_only || !options.files.is_empty();
-    Ok(match callers {
-        Some(path) if has_walls => Some(Step::FindDirectory(path)),
-        // Where it has no name, nothing tells that it lies inside the walls.
-        None if has_walls => Some(Step::ChangeDirectory("/".into())),
-        callers => callers.map(Step::KeepDirectory),
-    })
 }
 
 fn with_absolute_paths(step: Step, caller: &Caller) -> Result<Step, Error> {
@@ -1172,7 +1195,7 @@ fn absolute_from(directory: &Result<Option<PathBuf>, Errno>, path: &OsStr) -> Re
 }
 
 /// What becomes of the caller's environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Variables {
     clear: bool,
     unset: Vec<OsString>,

@@ -23,7 +23,7 @@ use nix::sys::stat::stat;
 use crate::command::{Child, Command, First, copy_above_stdio, first_of, signal_state, working_directory};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::ahead::{self, Present, Request};
+use crate::plan::ahead::{self, Defaults, Present, Request};
 use crate::sandbox::{Resources, Sandbox};
 use crate::sys;
 
@@ -74,9 +74,11 @@ impl Pool {
     pub fn new(template: &Command, size: usize) -> Result<Self, Error> {
         let mut template = template.try_clone()?;
         template.options.umask = template.options.umask.or_else(umask);
-        let plan = ahead::common(&template.options, &template.caller()?)?;
+        let caller = template.caller()?;
+        let plan = ahead::common(&template.options, &caller)?;
         plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let shared = Shared {
+            defaults: Defaults::of(&template.options, &caller)?,
             limits: limits()?,
             null: open_null().map_err(Error::Channel)?,
             template,
@@ -138,6 +140,23 @@ impl Pool {
         Ok(())
     }
 
+    /// What of the template concerns the tasks, for those who have been given a sandbox.
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.shared.defaults
+    }
+
+    /// Gives one of the sandboxes away: its channel and its pidfd, as [`Sandbox::hand_over`].
+    ///
+    /// # Errors
+    /// As [`Self::new`], where none waits.
+    pub(crate) fn give_away(&self) -> Result<(OwnedFd, OwnedFd), Error> {
+        let (one, is_new) = self.shared.take()?;
+        if !is_new {
+            self.shared.is_given_out();
+        }
+        one.sandbox.hand_over()
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         let mut state = self.shared.state();
@@ -175,6 +194,8 @@ fn end(waiting: VecDeque<Waiting>) {
 struct Shared {
     template: Command,
     plan: Plan,
+    /// What of the template concerns the tasks.
+    defaults: Defaults,
     /// The caller's resource limits when the pool was made.
     limits: Vec<Limit>,
     /// /dev/null, which waiting ones have as stdio: nobody waits for an end of file for their sake.
@@ -303,6 +324,12 @@ impl Shared {
         Ok((one, true))
     }
 
+    /// One that waited does so no more.
+    fn is_given_out(&self) {
+        self.state().has_given_out = true;
+        self.changed.notify_all();
+    }
+
     /// Has the task run in one that waits. Where that has ended without having read the task, nothing has run, and there are
     /// others.
     fn give_out(&self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<Child, Error> {
@@ -310,8 +337,7 @@ impl Shared {
             let (Waiting { mut sandbox, mut terminal }, is_new) = self.take()?;
             let assigned = sandbox.assign(task, stdio);
             if !is_new {
-                self.state().has_given_out = true;
-                self.changed.notify_all();
+                self.is_given_out();
             }
             match assigned {
                 Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
@@ -449,21 +475,9 @@ impl PoolCommand<'_> {
                 own.or_else(|| Some(callers[number]).filter(|fd| sys::is_open(fd.as_raw_fd())))
             })
             .collect();
-        let directory = working_directory();
-        let present = Present {
-            here: match &directory {
-                Ok(Some(_)) => stat(".").ok().map(|status| (status.st_dev, status.st_ino)),
-                _ => None,
-            },
-            directory,
-            environment: launch_init::sys::environment(),
-            signals: signal_state(self.signals.or(template.signals))?,
-            stdio: [0, 1, 2].map(|number: usize| stdio[number].is_some()),
-        };
-        let task = ahead::task(&template.options, &self.request, &present)?;
-        if task.directory.is_none() {
-            log::warn!("working directory: has no name to find it by inside, starting in /");
-        }
+        let signals = signal_state(self.signals.or(template.signals))?;
+        let present = present(signals, [0, 1, 2].map(|number: usize| stdio[number].is_some()));
+        let task = task(&self.pool.defaults, &self.request, &present)?;
         let stdio: Vec<_> = stdio.into_iter().flatten().collect();
         self.pool.give_out(&task, &stdio)
     }
@@ -475,6 +489,30 @@ impl PoolCommand<'_> {
     pub fn status(&self) -> Result<Outcome, Error> {
         self.spawn()?.wait()
     }
+}
+
+/// What a task depends on in this process, now.
+pub(crate) fn present(signals: SignalState, stdio: [bool; 3]) -> Present {
+    let directory = working_directory();
+    Present {
+        here: match &directory {
+            Ok(Some(_)) => stat(".").ok().map(|status| (status.st_dev, status.st_ino)),
+            _ => None,
+        },
+        directory,
+        environment: launch_init::sys::environment(),
+        signals,
+        stdio,
+    }
+}
+
+/// As [`ahead::task`], with a warning where it cannot start where it should.
+pub(crate) fn task(defaults: &Defaults, request: &Request, present: &Present) -> Result<Task, Error> {
+    let task = ahead::task(defaults, request, present)?;
+    if task.directory.is_none() {
+        log::warn!("working directory: has no name to find it by inside, starting in /");
+    }
+    Ok(task)
 }
 
 /// The caller's; none where there is no /proc to say it. To ask by umask(2) would change it for all threads.

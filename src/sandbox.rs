@@ -16,6 +16,7 @@ use launch_init::sys::{CStringArray, adopt_descriptor, duplicate, signal_process
 use launch_init::{HANDOFF_OPTION, NAME};
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
     recvmsg, send, sendmsg, setsockopt, socketpair, sockopt,
@@ -93,6 +94,7 @@ pub struct Sandbox {
     started: bool,
     /// Those that the workload was started in, if they were asked for.
     namespaces: Vec<(String, u64)>,
+    /// Whether it has been reaped, or is another's to reap.
     reaped: bool,
     /// Whether it is a process that has joined a sandbox, and its command, instead.
     is_joined: bool,
@@ -179,6 +181,27 @@ impl Sandbox {
             is_joined: true,
             stay: None,
         }
+    }
+
+    /// A sandbox that another process has made and handed over ([`Self::hand_over`]), which waits for its task ([`Self::assign`]):
+    /// init's `pid`, `pidfd` and channel. Its maker reaps it.
+    pub(crate) fn handed_over(pid: Pid, pidfd: OwnedFd, channel: OwnedFd) -> Self {
+        let mut sandbox = Self::joined(pid, pidfd, channel, Vec::new());
+        sandbox.is_joined = false;
+        sandbox
+    }
+
+    /// Gives it to another process: its channel, and its pidfd, which is readable when it is to be reaped here. Only of one that
+    /// was set up ([`Event::SetUp`]).
+    ///
+    /// # Errors
+    /// [`Error::Channel`]; it has ended then.
+    pub(crate) fn hand_over(mut self) -> Result<(OwnedFd, OwnedFd), Error> {
+        let copy = |fd: BorrowedFd<'_>| duplicate(fd.as_raw_fd()).map_err(Error::Channel);
+        let handed = (copy(self.channel())?, copy(self.pidfd())?);
+        // Init was executed, and dropping this ends nobody any more.
+        self.is_let_go_of();
+        Ok(handed)
     }
 
     /// Whether it is [`Self::joined`]: when its end has come, others of its terminal's may be left.
@@ -375,13 +398,8 @@ impl Sandbox {
 
     /// Reaps init, and says how it all ended.
     fn end(&mut self) -> Result<Outcome, Error> {
-        let status = match sys::wait_for(self.pidfd()) {
-            Ok(status) => Some(status),
-            // The owner of this process ignores SIGCHLD or reaps every child; init has told all the same.
-            Err(Errno::ECHILD) => None,
-            Err(errno) => return Err(Error::Wait(errno)),
-        };
-        self.has_ended();
+        let status = self.reap().map_err(Error::Wait)?;
+        self.is_let_go_of();
         match (self.failure.take(), self.reported) {
             (Some(failure), _) => Err(Error::Inside(Box::new(failure))),
             (None, Some(outcome)) => Ok(outcome),
@@ -393,8 +411,25 @@ impl Sandbox {
         }
     }
 
-    /// Nobody is there any more.
-    fn has_ended(&mut self) {
+    /// Waits until it has ended; its status, where it is ours to reap.
+    fn reap(&self) -> Result<Option<i32>, Errno> {
+        match sys::wait_for(self.pidfd()) {
+            Ok(status) => Ok(Some(status)),
+            // The owner of this process ignores SIGCHLD or reaps every child, or it is another process's. Init has told all the
+            // same, and may be about to end still.
+            Err(Errno::ECHILD) => loop {
+                match poll(&mut [PollFd::new(self.pidfd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+                    Ok(_) => break Ok(None),
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => break Err(errno),
+                }
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Nothing of it is ours any more.
+    fn is_let_go_of(&mut self) {
         self.reaped = true;
         if let Some(memory) = self.memory.take() {
             memory.free();
@@ -420,9 +455,8 @@ impl Drop for Sandbox {
         if !self.reaped {
             // The kernel ends everything in a PID namespace with its PID 1. ESRCH: it has ended.
             let _ = signal_process(self.pidfd(), libc::SIGKILL, None);
-            // ECHILD: somebody else reaps here.
-            let _ = sys::wait_for(self.pidfd());
-            self.has_ended();
+            let _ = self.reap();
+            self.is_let_go_of();
         }
     }
 }

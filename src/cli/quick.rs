@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use launch_init::handoff::{FileSystem, Step};
 use launch_init::parse::{account, descriptor, duration, id, restart, signal, variable};
 
+use super::serving::Run;
 use super::{Cli, PROC, change, mount, proc_mode, ready};
 use crate::named::settings;
 use crate::privileges;
@@ -49,6 +50,16 @@ pub fn read(line: &[OsString]) -> Option<Cli> {
     let mut cli = reader.cli;
     cli.command = command.to_vec();
     go_together(&cli).then_some(cli)
+}
+
+/// The same of `launch run SOCKET -- CMD`, without options.
+pub fn read_run(line: &[OsString]) -> Option<Run> {
+    let [_, run, socket, dashes, command @ ..] = line else { return None };
+    let is_plain = run == "run"
+        && dashes == "--"
+        && !command.is_empty()
+        && present(socket).is_some_and(|socket| !socket.as_bytes().starts_with(b"-"));
+    is_plain.then(|| Run { socket: socket.into(), command: command.to_vec(), ..Run::default() })
 }
 
 /// An empty one is allowed for some options, and not for others.
@@ -258,6 +269,8 @@ mod tests {
 
     use clap::{Arg, ArgAction, Command};
 
+    use super::super::Request;
+    use super::super::serving::Serving;
     use super::super::{by_definition, definition};
     use super::*;
 
@@ -433,6 +446,34 @@ mod tests {
             let words = line(&[&[b"launch".as_slice()], &words[..], &[b"--", b"x"]].concat());
             assert_eq!(compare(definition, &words).0, expected, "{letters}");
         }
+    }
+
+    #[test]
+    fn a_plain_run_is_read_as_clap_reads_it() {
+        for (words, is_plain) in [
+            ("launch run s -- x", true),
+            ("launch run /s/t -- x -- --env y", true),
+            ("launch run s --", false),
+            ("launch run s x -- y", false),
+            ("launch run -- s x", false),
+            ("launch run --help -- x", false),
+            ("launch run --clear-env s -- x", false),
+            ("launch run s --clear-env -- x", false),
+            ("launch serve s -- x", false),
+            ("launch", false),
+        ] {
+            let words: Vec<_> = words.split(' ').map(OsString::from).collect();
+            let run = read_run(&words);
+            assert_eq!(run.is_some(), is_plain, "{words:?}");
+            if let Some(run) = run {
+                match crate::cli::parse(words.clone()) {
+                    Ok(Request::Serving(Serving::Run(by_definition))) => assert_eq!(run, by_definition),
+                    other => panic!("{words:?}: {other:?}"),
+                }
+            }
+        }
+        let empty = ["launch", "run", "", "--", "x"].map(OsString::from);
+        assert_eq!(read_run(&empty), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How a command talks to monitors: to many at once, and to none that is not the one that holds the lock.
+//! How a command talks to monitors, to many at once and to none that is not the one that holds the lock; and to the server of a
+//! pool.
 //!
 //! What is asked, and what is done with the answers, is the commands'.
 
@@ -6,16 +7,18 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use launch_init::sys::{adopt_descriptor, open_pidfd};
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, connect, getsockopt,
-    recvmsg, sendmsg, socket, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect,
+    getsockopt, recvmsg, sendmsg, socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, geteuid};
@@ -68,11 +71,43 @@ pub enum Answer {
     Silent(Pid),
 }
 
-/// A connection to a monitor.
+/// Whom a connection leads to.
+#[derive(Debug, Clone)]
+enum Listener {
+    /// The monitor of this sandbox.
+    Monitor(Name),
+    /// The server of a pool that listens there.
+    Pool(PathBuf),
+}
+
+impl Listener {
+    fn failed(&self, errno: Errno) -> Error {
+        match self {
+            Self::Monitor(name) => failed(name, errno),
+            Self::Pool(_) => self.wrong(errno.desc()),
+        }
+    }
+
+    fn wrong(&self, reason: impl Into<String>) -> Error {
+        match self {
+            Self::Monitor(name) => wrong(name, reason),
+            Self::Pool(path) => Error::Server(path.into(), reason.into()),
+        }
+    }
+
+    fn says(&self, what: &str) -> Error {
+        match self {
+            Self::Monitor(name) => wrong(name, format!("control socket: its monitor says {what}")),
+            Self::Pool(_) => self.wrong(format!("says {what}")),
+        }
+    }
+}
+
+/// A connection to a monitor, or to the server of a pool.
 #[derive(Debug)]
 pub struct Connection {
-    name: Name,
-    monitor: Pid,
+    listener: Listener,
+    process: Pid,
     socket: OwnedFd,
     pidfd: OwnedFd,
     unsent: Vec<u8>,
@@ -154,16 +189,40 @@ impl Connection {
             );
             return Err(wrong(found.name(), reason));
         }
-        let name = found.name().clone();
-        Ok(Opened::Connected(Self {
-            name,
-            monitor,
-            socket,
-            pidfd,
-            unsent: vec![],
-            received: vec![],
-            descriptors: vec![],
-        }))
+        Ok(Opened::Connected(Self::through(socket, Listener::Monitor(found.name().clone()), monitor, pidfd)))
+    }
+
+    /// A connection to the server of a pool.
+    ///
+    /// # Errors
+    /// [`Error::Server`]: nobody listens there, or somebody who is not to be trusted.
+    pub fn to_server(path: &Path) -> Result<Self, Error> {
+        let listener = Listener::Pool(path.into());
+        let failed = |errno| listener.failed(errno);
+        let address = UnixAddr::new(path).map_err(failed)?;
+        let socket =
+            socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+        // One that has many waiting is waited for.
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::ECONNREFUSED) => {
+                return Err(listener.wrong("nobody listens there; launch serve does"));
+            }
+            Err(errno) => return Err(failed(errno)),
+        }
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        // It gets our descriptors, and what it gives us is what we wait for.
+        let credentials = getsockopt(&socket, sockopt::PeerCredentials).map_err(failed)?;
+        if credentials.uid() != geteuid().as_raw() && credentials.uid() != 0 {
+            return Err(listener.wrong(format!("is another user's (uid {})", credentials.uid())));
+        }
+        let process = Pid::from_raw(credentials.pid());
+        let pidfd = open_pidfd(process).map_err(failed)?;
+        Ok(Self::through(socket, listener, process, pidfd))
+    }
+
+    fn through(socket: OwnedFd, listener: Listener, process: Pid, pidfd: OwnedFd) -> Self {
+        Self { listener, process, socket, pidfd, unsent: vec![], received: vec![], descriptors: vec![] }
     }
 
     /// The monitor's pidfd: by it, its end is seen.
@@ -181,7 +240,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Sandbox`]
     pub fn ask(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        let failed = |errno| failed(&self.name, errno);
+        let failed = |errno| self.listener.failed(errno);
         let mut line = serde_json::to_vec(request).map_err(|_| failed(Errno::EINVAL))?;
         line.push(b'\n');
         if line.len() > LONGEST_LINE {
@@ -221,11 +280,18 @@ impl Connection {
             }
             let left = give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Err(silent(&self.name, self.monitor));
+                return Err(self.silent());
             }
             let events = self.events();
             sleep(&mut [PollFd::new(self.socket.as_fd(), events)], left)
-                .map_err(|errno| failed(&self.name, errno))?;
+                .map_err(|errno| self.listener.failed(errno))?;
+        }
+    }
+
+    fn silent(&self) -> Error {
+        match &self.listener {
+            Listener::Monitor(name) => silent(name, self.process),
+            Listener::Pool(_) => self.listener.wrong(does_not_answer("", self.process)),
         }
     }
 
@@ -240,33 +306,29 @@ impl Connection {
                 Ok(sent) => drop(self.unsent.drain(..sent)),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(Errno::EPIPE | Errno::ECONNRESET) => self.unsent.clear(),
-                Err(errno) => return Err(failed(&self.name, errno)),
+                Err(errno) => return Err(self.listener.failed(errno)),
             }
         }
         let mut looked_at = 0;
         loop {
             if let Some(end) = self.received[looked_at..].iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.received.drain(..=looked_at + end).collect();
-                let reply = serde_json::from_slice(&line).map_err(|error| {
-                    wrong(
-                        &self.name,
-                        format!("control socket: what its monitor says makes no sense: {error}"),
-                    )
-                })?;
+                let reply = serde_json::from_slice(&line)
+                    .map_err(|error| self.listener.says(&format!("what makes no sense: {error}")))?;
                 return match reply {
-                    Reply::Refused { reason } => Err(wrong(&self.name, reason)),
+                    Reply::Refused { reason } => Err(self.listener.wrong(reason)),
                     reply => Ok(Heard::Reply(reply)),
                 };
             }
             looked_at = self.received.len();
             if looked_at > LONGEST_LINE {
-                return Err(wrong(&self.name, "control socket: its monitor says too much"));
+                return Err(self.listener.says("too much"));
             }
             match self.receive() {
                 Ok(0) | Err(Errno::ECONNRESET) => return Ok(Heard::End),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Heard::Nothing),
-                Err(errno) => return Err(failed(&self.name, errno)),
+                Err(errno) => return Err(self.listener.failed(errno)),
             }
         }
     }
@@ -445,7 +507,7 @@ impl Peer {
                     if let Some(answer) = self.settled()? {
                         return Ok(Some(answer));
                     }
-                    if self.found.standing == Standing::Running(connection.monitor) {
+                    if self.found.standing == Standing::Running(connection.process) {
                         return Err(wrong(self.found.name(), "control socket: closed without an answer"));
                     }
                     // Another sandbox has the name by now. It can be looked at as well, but is not what was to be ended.
@@ -500,7 +562,7 @@ impl Peer {
 }
 
 /// Each sandbox takes three.
-pub(super) fn allow_many_descriptors() {
+pub(crate) fn allow_many_descriptors() {
     // Where that fails, those are asked for whom they suffice, and an error tells of the others.
     let _ = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
@@ -513,9 +575,11 @@ fn sleep(polled: &mut [PollFd<'_>], limit: Option<Duration>) -> Result<(), Errno
 
 /// That a monitor does not answer, and what can be done.
 pub fn silent(name: &Name, monitor: Pid) -> Error {
-    let reason =
-        format!("its monitor (pid {monitor}) does not answer; if it is stopped, kill -CONT {monitor}");
-    wrong(name, reason)
+    wrong(name, does_not_answer("its monitor ", monitor))
+}
+
+fn does_not_answer(who: &str, process: Pid) -> String {
+    format!("{who}(pid {process}) does not answer; if it is stopped, kill -CONT {process}")
 }
 
 fn failed(name: &Name, errno: Errno) -> Error {

@@ -1,5 +1,5 @@
-//! What commands and the monitor say to each other through the socket `control` in a sandbox's folder: a JSON object a
-//! line, one reply to each request.
+//! What commands and the monitor say to each other through the socket `control` in a sandbox's folder, and those who bring
+//! commands and the server of a pool through its socket: a JSON object a line, one reply to each request.
 //!
 //! Values only; client.rs and server.rs carry them.
 
@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::{State, Usage};
+use crate::plan::ahead::Defaults;
 
 /// No line is longer: arguments and environment of a joining command, as numbers.
 pub const LONGEST_LINE: usize = 64 << 20;
@@ -42,6 +43,8 @@ pub enum Request {
     /// A command that joins it: [`Reply::Joined`]. With the message come four descriptors (unix(7), SCM_RIGHTS): stdin,
     /// stdout, stderr, and an end of a socket pair, through which the joining process speaks as init does.
     Join(Join),
+    /// A sandbox of a pool: [`Reply::Given`].
+    Give,
 }
 
 /// A command that joins a sandbox. Strings are bytes.
@@ -86,6 +89,12 @@ pub enum Reply {
     Joined {
         /// The frame.
         plan: Vec<u8>,
+    },
+    /// A sandbox that waits for its task, which is for whoever asks to send. With the message come its channel, through which init
+    /// speaks, and its pidfd.
+    Given {
+        /// What the pool says of the task.
+        defaults: Box<Defaults>,
     },
     /// It cannot be done, and why, in words.
     Refused {

@@ -224,7 +224,7 @@ impl Monitor {
         let has_ended =
             refused(format!("has ended (exit status {})", self.life.state.exit_status.unwrap_or_default()));
         for ((client, ..), _) in std::mem::take(&mut self.early) {
-            self.server.reply(client, &has_ended, None);
+            self.server.reply(client, &has_ended, Vec::new());
         }
         while let Some(Asked { client, request, .. }) = self.server.next_request() {
             match request {
@@ -233,15 +233,17 @@ impl Monitor {
                 }
                 Request::State | Request::Usage => {
                     let reply = self.reply_state();
-                    self.server.reply(client, &reply, None);
+                    self.server.reply(client, &reply, Vec::new());
                 }
-                Request::Signal { .. } | Request::Join(_) => self.server.reply(client, &has_ended, None),
+                Request::Signal { .. } | Request::Join(_) | Request::Give => {
+                    self.server.reply(client, &has_ended, Vec::new());
+                }
             }
         }
         for (client, waits) in std::mem::take(&mut self.waiting) {
             let killed = waits == Waits::End && self.life.killed;
             let state = Box::new(self.life.state.clone());
-            self.server.reply(client, &Reply::Ended { state, killed }, None);
+            self.server.reply(client, &Reply::Ended { state, killed }, Vec::new());
         }
         self.server.flush(LAST_WORDS);
         self.leave(removed);
@@ -302,14 +304,15 @@ impl Monitor {
                 return self.early.push(((client, request, descriptors), until));
             }
             Request::Join(request) => return self.answer_join((client, request, descriptors), sandbox),
+            Request::Give => refused("is a sandbox that has its command, and no pool"),
         };
-        self.server.reply(client, &reply, None);
+        self.server.reply(client, &reply, Vec::new());
     }
 
     fn answer_join(&mut self, (client, request, descriptors): EarlyJoin, sandbox: &Sandbox) {
         match self.join(&request, descriptors, sandbox) {
-            Ok((reply, pidfd)) => self.server.reply(client, &reply, Some(pidfd)),
-            Err(reason) => self.server.reply(client, &refused(reason), None),
+            Ok((reply, pidfd)) => self.server.reply(client, &reply, vec![pidfd]),
+            Err(reason) => self.server.reply(client, &refused(reason), Vec::new()),
         }
     }
 
@@ -404,7 +407,7 @@ impl Monitor {
         }
         for (client, _) in come {
             let reply = self.reply_state();
-            self.server.reply(client, &reply, None);
+            self.server.reply(client, &reply, Vec::new());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The monitor's side of the socket `control`: takes in commands, their requests, and the replies to them, and never waits
-//! for any of them.
+//! The monitor's side of the socket `control`, and the server's of a pool: takes in commands, their requests, and the replies to
+//! them, and never waits for any of them.
 //!
-//! What a request means is monitor.rs's to say.
+//! What a request means is monitor.rs's and serve.rs's to say.
 
 #![forbid(unsafe_code)]
 
@@ -77,8 +77,8 @@ struct Client {
     descriptors: Vec<OwnedFd>,
     /// What it has not taken yet.
     to_send: Vec<u8>,
-    /// The descriptor that goes with its first byte.
-    to_pass: Option<OwnedFd>,
+    /// The descriptors that go with its first byte.
+    to_pass: Vec<OwnedFd>,
     /// Whether it waits for a reply; until then it says nothing more.
     waits: bool,
     /// Whether it is let go of when it has taken all.
@@ -169,7 +169,8 @@ impl Server {
                 }
                 Some(Err(error)) => {
                     client.is_last = true;
-                    let _ = client.say(&Reply::Refused { reason: format!("no request: {error}") }, None);
+                    let _ =
+                        client.say(&Reply::Refused { reason: format!("no request: {error}") }, Vec::new());
                 }
             }
         }
@@ -178,9 +179,9 @@ impl Server {
     }
 
     /// Replies to a request. One who has gone is replied to in vain.
-    pub fn reply(&mut self, client: u64, reply: &Reply, descriptor: Option<OwnedFd>) {
+    pub fn reply(&mut self, client: u64, reply: &Reply, descriptors: Vec<OwnedFd>) {
         let Some(at) = self.clients.iter().position(|it| it.number == client) else { return };
-        if !self.clients[at].say(reply, descriptor) {
+        if !self.clients[at].say(reply, descriptors) {
             self.clients.swap_remove(at);
         }
     }
@@ -245,7 +246,7 @@ impl Server {
             searched: 0,
             descriptors: Vec::new(),
             to_send: Vec::new(),
-            to_pass: None,
+            to_pass: Vec::new(),
             waits: false,
             is_last: false,
             give_up_at: Some(Instant::now() + PATIENCE),
@@ -258,7 +259,7 @@ impl Server {
                 Some(number) => self.clients.retain(|client| client.number != number),
                 None => {
                     let reason = format!("{MOST_CLIENTS} commands wait for it already");
-                    let _ = client.say(&Reply::Refused { reason }, None);
+                    let _ = client.say(&Reply::Refused { reason }, Vec::new());
                     return;
                 }
             }
@@ -308,12 +309,12 @@ impl Client {
     }
 
     /// Returns whether it goes on.
-    fn say(&mut self, reply: &Reply, descriptor: Option<OwnedFd>) -> bool {
+    fn say(&mut self, reply: &Reply, descriptors: Vec<OwnedFd>) -> bool {
         self.waits = false;
         // Nothing of a reply cannot be written.
         self.to_send = serde_json::to_vec(reply).unwrap_or_default();
         self.to_send.push(b'\n');
-        self.to_pass = descriptor;
+        self.to_pass = descriptors;
         self.give_up_at = Some(Instant::now() + PATIENCE);
         self.send()
     }
@@ -329,7 +330,7 @@ impl Client {
             match sendmsg::<()>(self.stream.as_raw_fd(), &parts, control, flags, None) {
                 Ok(length) => {
                     self.to_send.drain(..length);
-                    self.to_pass = None;
+                    self.to_pass.clear();
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return true,

@@ -10,9 +10,34 @@ use std::time::Duration;
 
 use launch_init::handoff::{Group, Limit, SignalState, Step, Task};
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
-use super::{Caller, Options, Plan, Variables, Volatile, check_variables, directory, environment, plan};
+use super::{
+    Caller, Options, Plan, Start, Variables, Volatile, absolute, check_variables, environment, plan,
+};
 use crate::error::Error;
+
+/// What a task has of the template, where it does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defaults {
+    variables: Variables,
+    start: Start,
+    timeout: Option<Duration>,
+}
+
+impl Defaults {
+    /// Those of this template, with a path in it made absolute, as in [`common`].
+    ///
+    /// # Errors
+    /// [`Error::WorkingDirectory`]
+    pub fn of(template: &Options, caller: &Caller) -> Result<Self, Error> {
+        let start = match Start::of(template) {
+            Start::In(directory) => Start::In(absolute(&directory, caller)?),
+            start => start,
+        };
+        Ok(Self { variables: Variables::of(template), start, timeout: template.timeout })
+    }
+}
 
 /// What is asked for when a sandbox is given out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,41 +114,37 @@ fn check(template: &Options) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Option`], [`Error::WorkingDirectory`]
-pub fn task(template: &Options, request: &Request, present: &Present) -> Result<Task, Error> {
+pub fn task(defaults: &Defaults, request: &Request, present: &Present) -> Result<Task, Error> {
     if request.command.is_empty() {
         return Err(Error::Option("CMD".into(), "no command".into()));
     }
     check_variables(&request.set)?;
     let start = match &request.directory {
-        // Nothing else of the template matters to the step then.
-        Some(own) => {
-            directory(&Options { directory: Some(own.clone()), ..Options::default() }, &present.directory)?
-        }
-        None => directory(template, &present.directory)?,
+        Some(own) => Start::In(own.into()).step(&present.directory)?,
+        None => defaults.start.step(&present.directory)?,
     };
     Ok(Task {
         command: request.command.clone(),
-        environment: environment(&variables(template, request), &present.environment),
+        environment: environment(&variables(&defaults.variables, request), &present.environment),
         signals: present.signals,
         here: present.here.filter(|_| matches!(start, Some(Step::KeepDirectory(_)))),
         directory: start,
-        timeout: request.timeout.or(template.timeout),
+        timeout: request.timeout.or(defaults.timeout),
         stdio: present.stdio,
     })
 }
 
 /// First the template's changes, then the request's.
-fn variables(template: &Options, request: &Request) -> Variables {
+fn variables(templates: &Variables, request: &Request) -> Variables {
     let Request { clear_environment, unset, set, .. } = request;
-    let templates = Variables::of(template);
     if *clear_environment {
-        return Variables { clear: true, unset: Vec::new(), set: set.clone(), ..templates };
+        return Variables { clear: true, unset: Vec::new(), set: set.clone(), ..*templates };
     }
     let stays = |(key, _): &&(OsString, OsString)| !unset.contains(key);
     Variables {
         set: templates.set.iter().filter(stays).chain(set).cloned().collect(),
         unset: templates.unset.iter().chain(unset).cloned().collect(),
-        ..templates
+        ..*templates
     }
 }
 
@@ -226,7 +247,8 @@ mod tests {
                 ..caller()
             };
             let cold = plan(&Options { command: vec!["x".into()], ..template.clone() }, &now).unwrap().init;
-            let task = task(&template, &request(), &present()).unwrap();
+            let defaults = Defaults::of(&template, &caller()).unwrap();
+            let task = task(&defaults, &request(), &present()).unwrap();
             assert_eq!(task.command, cold.workload.command);
             assert_eq!(task.environment, cold.workload.environment, "{template:?}");
             assert_eq!(task.signals, cold.workload.signals);
@@ -240,14 +262,15 @@ mod tests {
         let template = Options {
             set: vec![("A".into(), "template".into()), ("C".into(), "template".into())],
             unset: vec!["B".into()],
-            directory: Some("/template".into()),
+            directory: Some("template".into()),
             timeout: Some(Duration::from_secs(1)),
             ..Options::default()
         };
-        let of = |request: &Request| task(&template, request, &present()).unwrap();
+        let defaults = Defaults::of(&template, &caller()).unwrap();
+        let of = |request: &Request| task(&defaults, request, &present()).unwrap();
         let plain = of(&request());
         assert_eq!(plain.environment, ["PATH=/bin", "A=template", "C=template"]);
-        assert_eq!(plain.directory, Some(Step::ChangeDirectory("/template".into())));
+        assert_eq!(plain.directory, Some(Step::ChangeDirectory("/then/template".into())));
         assert_eq!(plain.timeout, Some(Duration::from_secs(1)));
         let changed = of(&Request {
             set: vec![("B".into(), "request".into()), ("A".into(), "request".into())],
@@ -279,10 +302,11 @@ mod tests {
                 other => panic!("{what}: {other:?}"),
             }
         }
-        let empty = task(&Options::default(), &Request::default(), &present());
+        let defaults = Defaults::of(&Options::default(), &caller()).unwrap();
+        let empty = task(&defaults, &Request::default(), &present());
         assert!(matches!(empty, Err(Error::Option(..))), "{empty:?}");
         let unnamed = Request { set: vec![("A=B".into(), "".into())], ..request() };
-        assert!(task(&Options::default(), &unnamed, &present()).is_err());
+        assert!(task(&defaults, &unnamed, &present()).is_err());
     }
 
     #[test]

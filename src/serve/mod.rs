@@ -1,0 +1,151 @@
+//! A pool for others: `launch serve` makes sandboxes ahead, and gives one to each `launch run` that comes to its socket.
+//!
+//! Who comes is given the sandbox itself, init's channel and its pidfd, and is its launcher from then on: it says what is to be
+//! run, forwards signals, hears how it ends, and takes it along when it dies. The server has nothing more to do with it than to
+//! reap it, and never waits for anybody.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod socket;
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use launch_init::handoff::{Happening, Why};
+use launch_init::signals::SignalQueue;
+use launch_init::sys::{duplicate, give_up_terminal};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{getpid, getsid};
+
+use self::socket::Socket;
+use crate::command::Command;
+use crate::error::Error;
+use crate::named::client::allow_many_descriptors;
+use crate::named::control::{Reply, Request};
+use crate::named::server::{Asked, Server, Source};
+use crate::named::systemd::Manager;
+use crate::pool::Pool;
+use crate::sys;
+
+/// Serves sandboxes of this kind, of which `size` wait at any time, at the socket `path`, until a signal asks for the end. The
+/// sandboxes that were given away are their owners', and go on. Every signal must be blocked.
+///
+/// # Errors
+/// [`Error::Server`]; as [`Pool::new`].
+pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> {
+    // Who comes from now on waits until the pool is there.
+    let socket = Socket::bind(path)?;
+    give_up_the_terminal();
+    let mut pool = Pool::new(template, size)?;
+    pool.fill_in_background()?;
+    // Not before: those inside get the limits that the pool was made with.
+    allow_many_descriptors();
+    let queue = SignalQueue::new().map_err(Error::Signals)?;
+    let mut manager = Manager::of(None);
+    let mut tell = |happening| manager.iter_mut().for_each(|manager| manager.happened(&happening));
+    tell(Happening::Ready);
+    let listener = socket.listener.try_clone().map_err(|error| socket.failed(&error))?;
+    let mut serving = Serving { server: Server::new(listener), pool, given: Vec::new() };
+    let ended = serving.go_on_until_asked_to_end(&queue);
+    tell(Happening::Ending(Why::Stop));
+    ended
+}
+
+/// The workloads are not to have it for theirs: they come from elsewhere. As the leader of its session this process would take it
+/// away from others, too.
+fn give_up_the_terminal() {
+    if getsid(None) == Ok(getpid()) {
+        return;
+    }
+    if let Ok(terminal) = File::open("/dev/tty")
+        && let Err(errno) = give_up_terminal(terminal.as_fd())
+    {
+        log::warn!("terminal: commands that are run can reach it: {}", errno.desc());
+    }
+}
+
+struct Serving {
+    server: Server,
+    pool: Pool,
+    /// The pidfds of the sandboxes that were given away.
+    given: Vec<OwnedFd>,
+}
+
+impl Serving {
+    fn go_on_until_asked_to_end(&mut self, queue: &SignalQueue) -> Result<(), Error> {
+        loop {
+            let sources = self.server.interests();
+            let mut polled = vec![PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+            polled.extend(self.given.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
+            polled.extend(sources.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+            let left = self.server.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::Signals(errno)),
+            }
+            let flags: Vec<_> =
+                polled.iter().map(|polled| polled.revents().unwrap_or(PollFlags::empty())).collect();
+            let (own, of_sources) = flags.split_at(1 + self.given.len());
+            let ready: Vec<(Source, PollFlags)> = sources
+                .iter()
+                .zip(of_sources)
+                .filter(|(_, flags)| !flags.is_empty())
+                .map(|((source, ..), flags)| (*source, *flags))
+                .collect();
+            if !own[0].is_empty() && asks_to_end(queue)? {
+                return Ok(());
+            }
+            let mut has_ended = own[1..].iter().map(|flags| !flags.is_empty());
+            self.given.retain(|pidfd| !has_ended.next().unwrap_or(false) || !reap(pidfd.as_fd()));
+            ready.into_iter().for_each(|(source, flags)| self.server.is_ready(source, flags));
+            self.server.tick(Instant::now());
+            while let Some(asked) = self.server.next_request() {
+                self.answer(asked);
+            }
+        }
+    }
+
+    fn answer(&mut self, asked: Asked) {
+        let Asked { client, request, .. } = asked;
+        let given = match request {
+            Request::Give => self.give().map_err(|error| error.to_string()),
+            _ => Err("is the server of a pool: it gives sandboxes to launch run, and nothing else".into()),
+        };
+        match given {
+            Ok(sandbox) => {
+                let defaults = Box::new(self.pool.defaults().clone());
+                self.server.reply(client, &Reply::Given { defaults }, sandbox);
+            }
+            Err(reason) => self.server.reply(client, &Reply::Refused { reason }, Vec::new()),
+        }
+    }
+
+    /// A sandbox's channel and pidfd.
+    fn give(&mut self) -> Result<Vec<OwnedFd>, Error> {
+        let (channel, pidfd) = self.pool.give_away()?;
+        // Where there is no descriptor left for that, it ends with its channel, and nobody has been given it.
+        self.given.push(duplicate(pidfd.as_raw_fd()).map_err(Error::Channel)?);
+        Ok(vec![channel, pidfd])
+    }
+}
+
+/// Whether a signal asks for the end. All others mean nothing here.
+fn asks_to_end(queue: &SignalQueue) -> Result<bool, Error> {
+    let mut asks = false;
+    queue
+        .drain(|signal| {
+            asks |= [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal.number);
+        })
+        .map_err(Error::Signals)?;
+    Ok(asks)
+}
+
+/// Whether it is gone. How it ended, it has told who has it.
+fn reap(pidfd: BorrowedFd<'_>) -> bool {
+    !matches!(sys::wait_for(pidfd), Err(errno) if errno != Errno::ECHILD)
+}

@@ -1,0 +1,89 @@
+//! The socket that a pool is served at, from its making to its end.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{Error as IoError, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{Mode, umask};
+
+use crate::error::Error;
+
+/// It is removed when this is dropped.
+pub(super) struct Socket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+    /// The device and inode number of its file.
+    file: (u64, u64),
+}
+
+impl Socket {
+    /// Makes it, for the caller's user alone, and listens. One that was left behind, where nobody listens, is replaced. This process
+    /// must have one thread.
+    ///
+    /// # Errors
+    /// [`Error::Server`]
+    pub(super) fn bind(path: &Path) -> Result<Self, Error> {
+        let listener = match bind(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                look_whether_it_is_abandoned(path)?;
+                fs::remove_file(path).and_then(|()| bind(path))
+            }
+            bound => bound,
+        };
+        let listener = listener.map_err(|error| failed(path, &error))?;
+        let file = file_of(path).map_err(|error| failed(path, &error))?;
+        let socket = Self { listener, path: path.into(), file };
+        socket.listener.set_nonblocking(true).map_err(|error| socket.failed(&error))?;
+        Ok(socket)
+    }
+
+    /// What went wrong with it.
+    pub(super) fn failed(&self, error: &IoError) -> Error {
+        failed(&self.path, error)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Another server may have taken its place.
+        if file_of(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// From the first moment on, nobody else may connect; see unix(7).
+fn bind(path: &Path) -> Result<UnixListener, IoError> {
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound
+}
+
+fn look_whether_it_is_abandoned(path: &Path) -> Result<(), Error> {
+    let wrong = |reason: &str| Err(Error::Server(path.into(), reason.into()));
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => wrong("is there already, and is no socket"),
+        _ => match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+            Err(error) => Err(failed(path, &error)),
+            Ok(_) => wrong("somebody listens there already"),
+        },
+    }
+}
+
+fn file_of(path: &Path) -> Result<(u64, u64), IoError> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+fn failed(path: &Path, error: &IoError) -> Error {
+    let reason = match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().into(),
+        None => error.to_string(),
+    };
+    Error::Server(path.into(), reason)
+}
