@@ -16,7 +16,7 @@ use launch_init::handoff::{
     self, Account, CapabilitySets, Descriptors, FileSystem, Group, Limit, Name, Overlay, Probes, Root,
     SignalState, Source, Step, Upper, Workload,
 };
-use launch_init::parse::variable_name;
+use launch_init::parse::{variable_name, variable_of};
 use launch_init::supervisor::{Health, LONGEST_DELAY, Policy, Readiness, Restart};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -1231,15 +1231,7 @@ fn environment(variables: &Variables, inherited: &[OsString]) -> Vec<OsString> {
         let (key, _) = &set[*i];
         !set[i + 1..].iter().any(|(later, _)| later == key)
     };
-    let whole = |i| {
-        let (key, value): &(OsString, OsString) = &set[i];
-        let mut variable = OsString::with_capacity(key.len() + 1 + value.len());
-        variable.push(key);
-        variable.push("=");
-        variable.push(value);
-        variable
-    };
-    let set = (0..set.len()).filter(last).map(whole);
+    let set = (0..set.len()).filter(last).map(|i| variable_of(&set[i].0, &set[i].1));
     inherited.iter().filter(|variable| !gone(variable)).cloned().chain(set).collect()
 }
 

@@ -110,12 +110,7 @@ impl Sandbox {
     /// [`Error::Inside`], [`Error::InitDied`]; nothing is left behind.
     pub fn start(plan: &Plan, resources: Resources) -> Result<Self, Error> {
         let stay = if plan.init.is_on_one_processor { Stay::begin() } else { None };
-        let encoded = if plan.init.is_on_one_processor == stay.is_some() {
-            plan.init.encode()
-        } else {
-            handoff::Plan { is_on_one_processor: false, ..plan.init.clone() }.encode()
-        };
-        let encoded = encoded.map_err(|_| Error::Handoff(Errno::E2BIG))?;
+        let encoded = plan.init.encode_with(stay.is_some()).map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let helpers = plan.maps.as_ref().map_or(Ok(Helpers::default()), Helpers::find)?;
         let (ours, theirs) = channel().map_err(Error::Channel)?;
         let cloned = if resources.is_of_launch {

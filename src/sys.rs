@@ -178,7 +178,7 @@ pub struct Cloned {
 pub struct ChildsMemory {
     /// Of a Box, which would be nobody else's to write to.
     image: NonNull<InitImage>,
-    stack: ManuallyDrop<Vec<MaybeUninit<u8>>>,
+    stack: ManuallyDrop<Vec<u8>>,
 }
 
 // SAFETY: nothing of it is read or written here until its only owner frees it, and what it is made of may go to any thread.
@@ -198,7 +198,8 @@ impl ChildsMemory {
     }
 }
 
-/// Enough for what the child calls, also in a build that is not optimised. What of it is never touched takes no memory.
+/// More than twice what the child takes of it in a build that is not optimised: below it is the heap, and no guard. A test
+/// measures that. What of it is never touched takes no memory.
 const CHILDS_STACK: usize = 32 * 1024;
 /// As every ABI wants it at most.
 const STACK_ALIGNMENT: usize = 16;
@@ -215,8 +216,15 @@ pub fn clone_init(flags: u64, image: InitImage) -> Result<Cloned, Errno> {
     let flags = c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
     // Whoever changes ids is closed to others, and everybody whose memory it shares with it: commit_creds in kernel/cred.c.
     let shared = if image.ids == InitIds::default() { libc::CLONE_VM } else { 0 };
-    let flags = flags | shared | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILDS_STACK);
+    clone_by(flags | shared, image)
+}
+
+/// The same with these flags alone; CLONE_VM is one.
+fn clone_by(flags: c_int, image: InitImage) -> Result<Cloned, Errno> {
+    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut stack: Vec<u8> = Vec::with_capacity(CHILDS_STACK);
+    #[cfg(test)]
+    stack.spare_capacity_mut().fill(MaybeUninit::new(tests::UNTOUCHED));
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let image = NonNull::from(Box::leak(Box::new(image)));
     let mut pidfd: RawFd = -1;
@@ -469,4 +477,84 @@ pub fn limit(resource: u32) -> Result<(u64, u64), Errno> {
     // SAFETY: pid 0 is this process; for null the kernel sets nothing, and it writes one live rlimit64.
     let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, none, &raw mut limit) };
     Errno::result(result).map(|_| (limit.rlim_cur, limit.rlim_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixStream;
+
+    use launch_init::signals;
+    use nix::unistd::{getegid, geteuid};
+
+    use super::*;
+
+    /// What the child's stack is full of before there is a child.
+    pub(super) const UNTOUCHED: u8 = 0xa5;
+
+    /// How many bytes of its stack a child takes until it is executed, or has ended because it could not be; and how the process
+    /// ended. It always shares memory, so that its stack can be looked at.
+    fn stack_and_status(flags: c_int, image: InitImage, mut ours: UnixStream) -> (usize, i32) {
+        let mask = signals::block_all().expect("block");
+        let cloned = clone_by(flags | libc::CLONE_VM, image);
+        signals::set_mask(mask).expect("unblock");
+        let Cloned { pidfd, mut memory, .. } = cloned.expect("clone");
+        ours.write_all(b"the plan").expect("write");
+        let status = wait_for(pidfd.as_fd()).expect("wait");
+        let stack = memory.stack.spare_capacity_mut();
+        // SAFETY: each byte was written before there was a child, and the child has ended.
+        let is_touched = |byte: &MaybeUninit<u8>| unsafe { byte.assume_init_read() } != UNTOUCHED;
+        let touched = stack.len() - stack.iter().position(is_touched).expect("it was executed on it");
+        memory.free();
+        (touched, status)
+    }
+
+    #[test]
+    fn the_child_never_takes_more_than_half_of_its_stack() {
+        let path = fs::canonicalize("/bin/true").expect("/bin/true");
+        let program = File::open(&path).expect("open");
+        let null = File::options().read(true).write(true).open("/dev/null").expect("open");
+        let path = CString::new(path.as_os_str().as_bytes()).expect("path");
+        let (program, null) = (program.as_raw_fd(), null.as_raw_fd());
+        let everything = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+        let ids = InitIds {
+            user: Some(geteuid().as_raw()),
+            group: Some(getegid().as_raw()),
+            leaves_groups: geteuid().is_root(),
+        };
+        let failed = i32::from(launch_init::exit::FAILED) << 8;
+        for (file, flags, ambient, ids, expected) in [
+            (InitFile::Own, 0, vec![], InitIds::default(), 0),
+            (InitFile::Open(program), 0, vec![], ids, 0),
+            (InitFile::Protected(program, path), everything, vec![0, 1, 2, 3], InitIds::default(), 0),
+            (InitFile::Open(null), everything, vec![0, 1, 2, 3], InitIds::default(), failed),
+            (InitFile::Protected(program, c"/bin/sh".into()), everything, vec![], InitIds::default(), failed),
+        ] {
+            let what = format!("{file:?}, {ids:?}");
+            let (ours, theirs) = UnixStream::pair().expect("pair");
+            let mut open = vec![program, null, theirs.as_raw_fd()];
+            open.sort_unstable();
+            let image = InitImage {
+                file,
+                // Where this program is executed, it says which tests it has.
+                arguments: CStringArray::new([c"launch-init", c"--list"].map(CString::from).into()),
+                environment: CStringArray::new(Vec::new()),
+                stdio: [Some(null); 3],
+                channel: theirs.as_raw_fd(),
+                open,
+                leaves_group: true,
+                keep: vec![null],
+                ambient,
+                ids,
+                failure: vec![0; 64],
+                ids_failure: vec![0; 64],
+            };
+            let (touched, status) = stack_and_status(flags, image, ours);
+            assert_eq!(status, expected, "{what}");
+            assert!(touched <= CHILDS_STACK / 2, "{what}: {touched} of {CHILDS_STACK} bytes");
+        }
+    }
 }

@@ -13,7 +13,9 @@ use launch::sandbox::Event;
 use launch::{Child, Command, Error, FileSystem, Outcome, Source, Step};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use support::{DEADLINE, marker, processes_with, program, until};
+use support::{
+    DEADLINE, marker, on_all_and_on_some_processors, processes_with, processors_of, program, until,
+};
 
 /// `sh -c SCRIPT` in a sandbox. A test is not its own init: its main is not ours to write.
 fn shell(script: &str) -> Command {
@@ -358,4 +360,16 @@ fn a_sandbox_is_released_after_the_thread_that_started_it_has_ended() {
         }
     });
     assert_eq!(outcome, Outcome::Exited(7));
+}
+
+#[test]
+fn the_spawning_thread_may_run_where_it_could_before_and_so_may_the_workload() {
+    on_all_and_on_some_processors(|| {
+        let mut command = Command::new("grep");
+        command.args(["^Cpus_allowed:", "/proc/self/status"]).init_file(program()).current_dir("/");
+        let before = processors_of("thread-self");
+        // As long as it is there, nothing is given back because it is dropped.
+        let (_child, _reader, inside) = start_and_hear(command);
+        assert_eq!((inside.trim_end(), processors_of("thread-self")), (before.as_str(), before.clone()));
+    });
 }

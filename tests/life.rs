@@ -464,3 +464,30 @@ fn where_proc_is_covered_the_hint_says_so() {
         }
     }
 }
+
+/// How often the launcher of a short workload, as this caller, was woken up to look at what has happened.
+fn wake_ups(caller: Caller, options: &[&str]) -> usize {
+    let folder = public_folder();
+    let log = folder.path().join("calls");
+    let mut command = caller.command("strace");
+    // Of the launcher alone: nobody inside shall take longer than untraced.
+    command.args(["-e", "trace=ppoll", "-o"]).arg(&log).arg(program()).args(options).args(["--", "true"]);
+    let output = run(command.stdin(Stdio::null()).current_dir("/").env_remove("LAUNCH_LOG"));
+    assert_eq!(code(output.status), 0, "{}", text(&output.stderr));
+    let log = fs::read_to_string(&log).expect("strace's log");
+    log.lines().filter(|line| line.starts_with("ppoll(")).count()
+}
+
+#[test]
+fn a_start_that_nobody_waits_for_wakes_the_launcher_up_once_with_its_end() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        return cannot_run("how often the launcher is woken up", "strace is missing");
+    }
+    for caller in callers() {
+        // Told apart, they can never be taken for one: they have different senders, and are not read together (unix(7),
+        // SO_PASSCRED). So it shows what it is to show if it is one only once, and on a busy machine the workload may live for
+        // longer than the moment for which its start is held back.
+        assert_eq!(wake_ups(caller, &["--status-fd", "2"]), 2, "who waits for the start is told");
+        until("start and end are told together", || (wake_ups(caller, &[]) == 1).then_some(()));
+    }
+}

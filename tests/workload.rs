@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use support::{
-    Caller, Running, callers, cannot_run, code, code_and_stderr, executable, program, public_folder, run,
-    stdout_of, text,
+    Caller, Running, Talk, callers, cannot_run, code, code_and_stderr, executable,
+    on_all_and_on_some_processors, processors_of, program, public_folder, run, stdout_of, text, until,
 };
 use tempfile::TempDir;
 
@@ -398,4 +398,33 @@ fn a_wrong_command_line_is_a_status_line_too() {
         assert!(line.starts_with("{\"event\":\"failed\"") && line.contains("\"--uid\""), "{line}");
         assert_eq!(code(output.status), 125);
     }
+}
+
+#[test]
+fn it_may_run_on_the_callers_processors_and_no_others() {
+    on_all_and_on_some_processors(|| {
+        for caller in callers() {
+            let callers = processors_of("thread-self");
+            // Who starts launch looks at itself afterwards.
+            let look = ["--", "grep", "^Cpus_allowed:", "/proc/self/status"];
+            let mut command = caller.launch_by("\"$@\" && grep ^Cpus_allowed: /proc/$$/status", look);
+            assert_eq!(stdout_of(&mut command), format!("{callers}\n{callers}\n"), "{caller:?}");
+        }
+    });
+}
+
+#[test]
+fn launcher_and_pid_1_may_run_where_the_caller_may_once_it_runs() {
+    on_all_and_on_some_processors(|| {
+        for caller in callers() {
+            let launcher = Talk::start(&mut caller.launch(["--status-fd", "1", "--", "sleep", "1000"]));
+            let started: serde_json::Value =
+                serde_json::from_str(&launcher.hear().expect("a line")).expect("JSON");
+            for process in [launcher.pid().to_string(), started["init_pid"].to_string()] {
+                until("the processors are given back", || {
+                    (processors_of(&process) == processors_of("thread-self")).then_some(())
+                });
+            }
+        }
+    });
 }

@@ -35,6 +35,15 @@ pub fn variable_name(variable: &OsStr) -> &OsStr {
     OsStr::from_bytes(&bytes[..end])
 }
 
+/// NAME=VALUE, as it stands in an environment.
+pub fn variable_of(name: &OsStr, value: &OsStr) -> OsString {
+    let mut variable = OsString::with_capacity(name.len() + 1 + value.len());
+    variable.push(name);
+    variable.push("=");
+    variable.push(value);
+    variable
+}
+
 /// The number of a descriptor.
 ///
 /// # Errors
@@ -359,6 +368,18 @@ mod tests {
         for (variable, name) in [("A=1=2", "A"), ("A", "A"), ("=A=1", "=A"), ("=", "="), ("", "")] {
             assert_eq!(variable_name(variable.as_ref()), name, "{variable:?}");
         }
+    }
+
+    #[test]
+    fn a_variable_is_its_name_and_its_value_byte_for_byte_and_no_larger() {
+        for (name, value, whole) in
+            [("A", "1=2", "A=1=2"), ("A", "", "A="), ("=A", "1", "=A=1"), ("", "", "=")]
+        {
+            let variable = variable_of(name.as_ref(), value.as_ref());
+            assert_eq!((&*variable, variable.capacity()), (OsStr::new(whole), whole.len()));
+        }
+        let odd = OsStr::from_bytes(b"\xff\n");
+        assert_eq!(variable_of(odd, odd).as_bytes(), b"\xff\n=\xff\n");
     }
 
     #[test]

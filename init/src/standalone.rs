@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
 use log::{Log, Metadata, Record};
@@ -331,14 +330,7 @@ fn user(text: &str) -> Result<Account, Error> {
 fn environment(set: &[(OsString, OsString)]) -> Vec<OsString> {
     let is_set = |name: &OsStr| set.iter().any(|(set, _)| set == name);
     let inherited = sys::environment().into_iter().filter(|it| !is_set(parse::variable_name(it)));
-    inherited.chain(set.iter().cloned().map(|(key, value)| variable(key, value))).collect()
-}
-
-fn variable(key: OsString, value: OsString) -> OsString {
-    let mut bytes = key.into_vec();
-    bytes.push(b'=');
-    bytes.extend(value.into_vec());
-    OsString::from_vec(bytes)
+    inherited.chain(set.iter().map(|(name, value)| parse::variable_of(name, value))).collect()
 }
 
 /// Keeps nothing open that is the workload's, but stderr as long as there may be something to say.

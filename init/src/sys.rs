@@ -15,6 +15,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Pid};
 
+use crate::parse::variable_of;
+
 /// Size of the kernel's signal set in bytes; rt_sigprocmask(2) and signalfd4(2) demand exactly this.
 const KERNEL_SIGSET: usize = size_of::<u64>();
 
@@ -218,12 +220,7 @@ pub unsafe fn note_environment(variables: *const *const c_char) {
 pub fn environment() -> Vec<OsString> {
     let noted = ENVIRONMENT.load(Ordering::Relaxed).cast_const();
     if noted.is_null() {
-        let whole = |(mut variable, value): (OsString, OsString)| {
-            variable.push("=");
-            variable.push(value);
-            variable
-        };
-        return std::env::vars_os().map(whole).collect();
+        return std::env::vars_os().map(|(name, value)| variable_of(&name, &value)).collect();
     }
     // SAFETY: as `note_environment` was told; the null pointer is the last that is looked at.
     let count = (0..).take_while(|i| unsafe { !(*noted.add(*i)).is_null() }).count();

@@ -151,7 +151,7 @@ fn environment(workload: &[OsString], set: &[(Vec<u8>, Vec<u8>)]) -> Vec<OsStrin
     let is_last = |i: &usize| !set[i + 1..].iter().any(|(later, _)| *later == set[*i].0);
     let set = (0..set.len()).filter(is_last).map(|i| {
         let (key, value) = &set[i];
-        OsString::from_vec([key.as_slice(), b"=", value].concat())
+        parse::variable_of(OsStr::from_bytes(key), OsStr::from_bytes(value))
     });
     kept.cloned().chain(set).collect()
 }

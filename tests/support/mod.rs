@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod place;
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -19,6 +20,7 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use launch_init::sys;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -324,6 +326,38 @@ pub fn processes_with(marker: &str) -> Vec<i32> {
             has(format!("/proc/{pid}/cmdline").into()) || has(format!("/proc/{pid}/environ").into())
         })
         .collect()
+}
+
+/// The processors that a process or thread of /proc may run on: a line of proc_pid_status(5).
+#[track_caller]
+pub fn processors_of(process: impl Display) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+    let line = status.lines().find(|line| line.starts_with("Cpus_allowed:"));
+    line.expect("Cpus_allowed").to_owned()
+}
+
+/// Calls `action` for each of these choices of processors: all, the first, all but the first. It is called in a thread that may
+/// run on no others, and nor may whom it starts.
+pub fn on_all_and_on_some_processors(action: impl Fn() + Sync) {
+    let own = sys::processors().expect("processors");
+    let is_own = |n: &usize| own[n / 8] & 1 << (n % 8) != 0;
+    let numbers: Vec<_> = (0..own.len() * 8).filter(is_own).collect();
+    let mut choices = vec![&numbers[..]];
+    if numbers.len() > 1 {
+        choices.extend([&numbers[..1], &numbers[1..]]);
+    } else {
+        cannot_run("a choice of processors", "there is one");
+    }
+    for choice in choices {
+        let mut set = vec![0; own.len()];
+        choice.iter().for_each(|n| set[n / 8] |= 1 << (n % 8));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sys::use_processors(&set).expect("processors");
+                action();
+            });
+        });
+    }
 }
 
 /// A text that is in no other test's command lines.

@@ -77,6 +77,15 @@ impl Plan {
     /// # Errors
     /// [`Malformed::TooLarge`]: no kernel takes so many arguments.
     pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        self.encode_with(self.is_on_one_processor)
+    }
+
+    /// The same with another `is_on_one_processor`: whether init can be kept on one is seen when it starts, and for what was planned
+    /// nobody needs a copy with another answer.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_with(&self, is_on_one_processor: bool) -> Result<Vec<u8>, Malformed> {
         let mut w = Writer::frame();
         w.u8(self.log_level);
         w.list(&self.steps, Writer::step);
@@ -151,7 +160,7 @@ impl Plan {
         w.option(self.probes.ready.as_ref(), Writer::os_string);
         w.option(self.probes.health.as_ref(), Writer::os_string);
         w.bool(self.report_namespaces);
-        w.bool(self.is_on_one_processor);
+        w.bool(is_on_one_processor);
         w.bool(self.ahead);
         w.finish()
     }
@@ -1187,6 +1196,14 @@ mod tests {
             let frame = plan.encode().unwrap();
             assert_eq!(Plan::decode(first_body(&frame).unwrap().unwrap()), Ok(plan));
         }
+    }
+
+    #[test]
+    fn that_it_could_not_be_kept_on_one_processor_is_sent_in_place_of_what_was_planned() {
+        let planned = Plan { is_on_one_processor: true, ..plan() };
+        let frame = planned.encode_with(false).unwrap();
+        let seen = Plan { is_on_one_processor: false, ..planned };
+        assert_eq!(Plan::decode(first_body(&frame).unwrap().unwrap()), Ok(seen));
     }
 
     #[test]
