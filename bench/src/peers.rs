@@ -13,6 +13,8 @@ pub enum Peer {
     Launch,
     /// `cargo build --release`.
     LaunchPlain,
+    /// two-steps.c, which is no product: a floor.
+    TwoSteps,
     /// tutorial.c, linked statically to glibc.
     TutorialStatic,
     /// tutorial.c, linked dynamically.
@@ -40,9 +42,10 @@ pub enum Peer {
 }
 
 /// All of them, those that are compared with first.
-pub const ALL: [Peer; 14] = [
+pub const ALL: [Peer; 15] = [
     Peer::Launch,
     Peer::LaunchPlain,
+    Peer::TwoSteps,
     Peer::TutorialStatic,
     Peer::Tutorial,
     Peer::Bwrap,
@@ -66,6 +69,7 @@ impl Peer {
         match self {
             Self::Launch => "launch",
             Self::LaunchPlain => "launch-plain",
+            Self::TwoSteps => "two-steps",
             Self::TutorialStatic => "tutorial-static",
             Self::Tutorial => "tutorial",
             Self::Bwrap => "bwrap",
@@ -219,6 +223,23 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
             }
             words.add("--");
             ""
+        }
+        Peer::TwoSteps => {
+            if binds > 0 {
+                return Err("binds nothing");
+            }
+            if net {
+                words.add("--net");
+            }
+            if rootfs {
+                words.add("--rootfs").push(&files.rootfs);
+            }
+            words.add("--");
+            if net {
+                "launch's two steps without any wall, in C: what its structure costs at least; leaves lo down"
+            } else {
+                "launch's two steps without any wall, in C: what its structure costs at least"
+            }
         }
         Peer::TutorialStatic | Peer::Tutorial => {
             if net {
@@ -435,6 +456,10 @@ mod tests {
             (Peer::Launch, net, "/bin/launch --net none -- /w/true"),
             (Peer::Launch, rootfs, "/bin/launch --rootfs /r --dev /dev -- /bin/true"),
             (Peer::Launch, binds, "/bin/launch --ro-bind /b/0:/tmp/at/0 --ro-bind /b/1:/tmp/at/1 -- /w/true"),
+            (Peer::TwoSteps, Setup::SHARED, "/bin/two-steps -- /w/true"),
+            (Peer::TwoSteps, net, "/bin/two-steps --net -- /w/true"),
+            (Peer::TwoSteps, rootfs, "/bin/two-steps --rootfs /r -- /bin/true"),
+            (Peer::TwoSteps, binds, "(binds nothing)"),
             (Peer::TutorialStatic, net, "/bin/tutorial-static --net -- /w/true"),
             (Peer::Tutorial, binds, "/bin/tutorial --binds /b 2 -- /w/true"),
             (Peer::Unshare, binds, "(binds nothing)"),
