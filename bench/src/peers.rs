@@ -321,15 +321,18 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
             ""
         }
         Peer::Nsjail => {
-            words.add("-Mo -Q -t 0 --disable_rlimits -H container -u 0 -g 0 -T /tmp --chroot");
+            words.add(
+                "-Mo -Q -t 0 --disable_rlimits --nice_level 0 --keep_env --proc_rw -H container -u 0 -g 0",
+            );
             if rootfs {
-                words.push(&files.rootfs);
+                words.add("--chroot").push(&files.rootfs).add("-T /dev");
                 for name in ["null", "zero", "full", "random", "urandom", "tty"] {
                     words.add("-B").push(format!("/dev/{name}"));
                 }
             } else {
-                words.add("/ --rw");
+                words.add("--chroot / --rw");
             }
+            words.add("-T /tmp");
             if !net {
                 words.add("-N");
             }
@@ -337,7 +340,7 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
                 words.add("-R").push(joined(&source(i), at(i)));
             }
             words.add("--");
-            ""
+            "the command is PID 1, and has no capabilities"
         }
         Peer::Crun => {
             words.add("--root").push(files.state.join("crun")).add("--cgroup-manager=disabled run --bundle");
@@ -463,6 +466,12 @@ mod tests {
             (Peer::TutorialStatic, net, "/bin/tutorial-static --net -- /w/true"),
             (Peer::Tutorial, binds, "/bin/tutorial --binds /b 2 -- /w/true"),
             (Peer::Unshare, binds, "(binds nothing)"),
+            (
+                Peer::Nsjail,
+                binds,
+                "/bin/nsjail -Mo -Q -t 0 --disable_rlimits --nice_level 0 --keep_env --proc_rw -H container -u 0 -g 0 \
+                 --chroot / --rw -T /tmp -N -R /b/0:/tmp/at/0 -R /b/1:/tmp/at/1 -- /w/true",
+            ),
             (
                 Peer::Crun,
                 rootfs,
