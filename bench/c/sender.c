@@ -1,13 +1,14 @@
-// Sends signals to a PID 1, whose workload is `arrivals`, with what that writes on stdin.
+// Sends signals to PID 1s, whose workloads are `arrivals`, with what those write on stdin.
 //
-//     sender times PID N             N times SIGUSR1, each when the one before has arrived; prints the nanoseconds of each from
-//                                    kill(2) to the handler
+//     sender times CPU N PID...      N times SIGUSR1 to each in turn, each when the one before has arrived, from this processor;
+//                                    prints the nanoseconds from kill(2) to the handler, a line for each turn
 //     sender count PID N WINDOW      N real-time signals, as fast as they go, at most WINDOW of them on their way; prints how many
 //                                    arrived, and in how many nanoseconds
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,16 +34,34 @@ static int is_there_more(void) {
     return poll(&input, 1, 5000) == 1;
 }
 
-static int send_for_times(pid_t pid, long number) {
-    for (long i = 0; i < number; i++) {
-        uint64_t sent = now(), arrived;
-        if (kill(pid, SIGUSR1) != 0) fail("kill");
-        if (!is_there_more()) {
-            fprintf(stderr, "sender: a signal did not arrive\n");
-            return 1;
+static uint64_t time_of_one(pid_t pid) {
+    uint64_t sent = now(), arrived;
+    if (kill(pid, SIGUSR1) != 0) fail("kill");
+    if (!is_there_more()) {
+        fprintf(stderr, "sender: a signal to %d did not arrive\n", (int)pid);
+        exit(1);
+    }
+    if (read(0, &arrived, sizeof arrived) != sizeof arrived) fail("read");
+    return arrived - sent;
+}
+
+static int send_for_times(int cpu, long number, char **pids, int count) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) fail("sched_setaffinity");
+    // Printed at the end, since who reads it would be woken up in between.
+    uint64_t *times = malloc(number * count * sizeof *times);
+    if (times == NULL) fail("malloc");
+    // The first turn makes the pages of this program, and does not count.
+    for (long turn = -1; turn < number; turn++) {
+        for (int i = 0; i < count; i++) {
+            uint64_t time = time_of_one(atoi(pids[i]));
+            if (turn >= 0) times[turn * count + i] = time;
         }
-        if (read(0, &arrived, sizeof arrived) != sizeof arrived) fail("read");
-        printf("%llu\n", (unsigned long long)(arrived - sent));
+    }
+    for (long i = 0; i < number * count; i++) {
+        printf("%llu%c", (unsigned long long)times[i], (i + 1) % count == 0 ? '\n' : ' ');
     }
     return 0;
 }
@@ -66,9 +85,7 @@ static int send_for_count(pid_t pid, long number, long window) {
 }
 
 int main(int count, char **words) {
-    if (count < 4) return 2;
-    pid_t pid = atoi(words[2]);
-    long number = atol(words[3]);
-    if (strcmp(words[1], "times") == 0) return send_for_times(pid, number);
-    return count == 5 ? send_for_count(pid, number, atol(words[4])) : 2;
+    if (count < 5) return 2;
+    if (strcmp(words[1], "times") == 0) return send_for_times(atoi(words[2]), atol(words[3]), words + 4, count - 4);
+    return send_for_count(atoi(words[2]), atol(words[3]), atol(words[4]));
 }

@@ -13,7 +13,6 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,10 +21,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "enter_root.h"
 
 #define STACK_SIZE (1024 * 1024)
 
@@ -34,11 +34,6 @@ static char **command;
 static const char *root, *binds;
 static int number_of_binds, net, pipe_ends[2];
 
-static void fail(const char *what) {
-    perror(what);
-    _exit(125);
-}
-
 static void write_map(pid_t pid, const char *name, const char *text) {
     char path[256];
     sprintf(path, "/proc/%d/%s", pid, name);
@@ -46,32 +41,6 @@ static void write_map(pid_t pid, const char *name, const char *text) {
     if (file == NULL) fail(path);
     fputs(text, file);
     if (fclose(file) != 0) fail(path);
-}
-
-static void make_devices(void) {
-    static const char *const names[] = {"null", "zero", "full", "random", "urandom", "tty"};
-    char from[4096], to[64];
-    sprintf(to, "%s/dev", root);
-    if (mount("none", "dev", "tmpfs", 0, "mode=755") != 0) fail("mount /dev");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        sprintf(from, "/dev/%s", names[i]);
-        sprintf(to, "dev/%s", names[i]);
-        int file = open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
-        if (file < 0) fail(to);
-        close(file);
-        if (mount(from, to, NULL, MS_BIND, NULL) != 0) fail(to);
-    }
-}
-
-static void enter_root(void) {
-    if (mount(root, root, NULL, MS_BIND | MS_REC, NULL) != 0) fail(root);
-    if (chdir(root) != 0) fail(root);
-    make_devices();
-    if (mount("proc", "proc", "proc", 0, NULL) != 0) fail("mount /proc");
-    if (mount("none", "tmp", "tmpfs", 0, "") != 0) fail("mount /tmp");
-    if (syscall(SYS_pivot_root, ".", ".") != 0) fail("pivot_root");
-    if (umount2(".", MNT_DETACH) != 0) fail("umount");
-    if (chdir("/") != 0) fail("chdir");
 }
 
 static void bind_all(void) {
@@ -94,7 +63,7 @@ static int container_main(void *unused) {
     if (sethostname("container", strlen("container")) != 0) fail("sethostname");
     if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail("mount /");
     if (root != NULL) {
-        enter_root();
+        enter_root(root);
     } else {
         if (mount("proc", "/proc", "proc", 0, NULL) != 0) fail("mount /proc");
         if (mount("none", "/tmp", "tmpfs", 0, "") != 0) fail("mount /tmp");

@@ -158,6 +158,7 @@ pub struct Sheet {
     case: Case,
     ours: &'static [&'static str],
     samples: Vec<BTreeMap<&'static str, Vec<Sample>>>,
+    by_rounds: &'static [&'static str],
 }
 
 impl Sheet {
@@ -174,12 +175,17 @@ impl Sheet {
             .collect();
         let (id, title) = (id.into(), title.into());
         let case = Case { id, title, note: String::new(), columns, rows: Vec::new(), skipped: Vec::new() };
-        Self { case, ours, samples: Vec::new() }
+        Self { case, ours, samples: Vec::new(), by_rounds: &[] }
     }
 
     /// What has to be known about it.
     pub fn note(&mut self, note: impl Into<String>) {
         self.case.note = note.into();
+    }
+
+    /// The columns whose ratios are the medians of those within a round each.
+    pub fn compare_by_rounds(&mut self, columns: &'static [&'static str]) {
+        self.by_rounds = columns;
     }
 
     /// A new row; its number.
@@ -207,7 +213,7 @@ impl Sheet {
 
     /// The figures: ours first, then the others by their first column, the best first.
     pub fn finish(self) -> Case {
-        let Self { mut case, ours, samples } = self;
+        let Self { mut case, ours, samples, by_rounds } = self;
         let ours: Vec<_> = ours
             .iter()
             .filter_map(|name| Some((*name, &samples[case.rows.iter().position(|row| row.name == *name)?])))
@@ -216,10 +222,12 @@ impl Sheet {
             row.cells = samples
                 .iter()
                 .map(|(column, samples)| {
+                    let compare =
+                        if by_rounds.contains(column) { stats::ratio_of_rounds } else { stats::ratio };
                     let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
                     let ratios =
                         ours.iter().filter(|(name, _)| *name != row.name).filter_map(|(name, ours)| {
-                            Some(((*name).to_owned(), stats::ratio(ours.get(column)?, samples)?))
+                            Some(((*name).to_owned(), compare(ours.get(column)?, samples)?))
                         });
                     let ratios = ratios.map(|(name, ratio): (_, Spread)| (name, ratio.rounded())).collect();
                     let value = stats::spread(&values).rounded();

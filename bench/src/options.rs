@@ -37,7 +37,8 @@ shorter launch takes.
 
   --dist DIR       where the musl release is (dist)
   --plain DIR      where the binaries of `cargo build --release` are
-  --install        install what Debian and crates.io have of the others, and end
+  --install        install what Debian, crates.io and PyPI have of the others, and
+                   end
 
 Cases:
   start     start to end of a command that does nothing: with the caller's

@@ -13,6 +13,8 @@ pub enum Peer {
     Launch,
     /// `cargo build --release`.
     LaunchPlain,
+    /// two-steps.c, which is no product: a floor.
+    TwoSteps,
     /// tutorial.c, linked statically to glibc.
     TutorialStatic,
     /// tutorial.c, linked dynamically.
@@ -40,9 +42,10 @@ pub enum Peer {
 }
 
 /// All of them, those that are compared with first.
-pub const ALL: [Peer; 14] = [
+pub const ALL: [Peer; 15] = [
     Peer::Launch,
     Peer::LaunchPlain,
+    Peer::TwoSteps,
     Peer::TutorialStatic,
     Peer::Tutorial,
     Peer::Bwrap,
@@ -66,6 +69,7 @@ impl Peer {
         match self {
             Self::Launch => "launch",
             Self::LaunchPlain => "launch-plain",
+            Self::TwoSteps => "two-steps",
             Self::TutorialStatic => "tutorial-static",
             Self::Tutorial => "tutorial",
             Self::Bwrap => "bwrap",
@@ -220,6 +224,23 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
             words.add("--");
             ""
         }
+        Peer::TwoSteps => {
+            if binds > 0 {
+                return Err("binds nothing");
+            }
+            if net {
+                words.add("--net");
+            }
+            if rootfs {
+                words.add("--rootfs").push(&files.rootfs);
+            }
+            words.add("--");
+            if net {
+                "launch's two steps without any wall, in C: what its structure costs at least; leaves lo down"
+            } else {
+                "launch's two steps without any wall, in C: what its structure costs at least"
+            }
+        }
         Peer::TutorialStatic | Peer::Tutorial => {
             if net {
                 words.add("--net");
@@ -300,15 +321,18 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
             ""
         }
         Peer::Nsjail => {
-            words.add("-Mo -Q -t 0 --disable_rlimits -H container -u 0 -g 0 -T /tmp --chroot");
+            words.add(
+                "-Mo -Q -t 0 --disable_rlimits --nice_level 0 --keep_env --proc_rw -H container -u 0 -g 0",
+            );
             if rootfs {
-                words.push(&files.rootfs);
+                words.add("--chroot").push(&files.rootfs).add("-T /dev");
                 for name in ["null", "zero", "full", "random", "urandom", "tty"] {
                     words.add("-B").push(format!("/dev/{name}"));
                 }
             } else {
-                words.add("/ --rw");
+                words.add("--chroot / --rw");
             }
+            words.add("-T /tmp");
             if !net {
                 words.add("-N");
             }
@@ -316,7 +340,7 @@ pub fn line(peer: Peer, tool: &Path, setup: Setup, files: &Files) -> Result<Line
                 words.add("-R").push(joined(&source(i), at(i)));
             }
             words.add("--");
-            ""
+            "the command is PID 1, and has no capabilities"
         }
         Peer::Crun => {
             words.add("--root").push(files.state.join("crun")).add("--cgroup-manager=disabled run --bundle");
@@ -435,9 +459,19 @@ mod tests {
             (Peer::Launch, net, "/bin/launch --net none -- /w/true"),
             (Peer::Launch, rootfs, "/bin/launch --rootfs /r --dev /dev -- /bin/true"),
             (Peer::Launch, binds, "/bin/launch --ro-bind /b/0:/tmp/at/0 --ro-bind /b/1:/tmp/at/1 -- /w/true"),
+            (Peer::TwoSteps, Setup::SHARED, "/bin/two-steps -- /w/true"),
+            (Peer::TwoSteps, net, "/bin/two-steps --net -- /w/true"),
+            (Peer::TwoSteps, rootfs, "/bin/two-steps --rootfs /r -- /bin/true"),
+            (Peer::TwoSteps, binds, "(binds nothing)"),
             (Peer::TutorialStatic, net, "/bin/tutorial-static --net -- /w/true"),
             (Peer::Tutorial, binds, "/bin/tutorial --binds /b 2 -- /w/true"),
             (Peer::Unshare, binds, "(binds nothing)"),
+            (
+                Peer::Nsjail,
+                binds,
+                "/bin/nsjail -Mo -Q -t 0 --disable_rlimits --nice_level 0 --keep_env --proc_rw -H container -u 0 -g 0 \
+                 --chroot / --rw -T /tmp -N -R /b/0:/tmp/at/0 -R /b/1:/tmp/at/1 -- /w/true",
+            ),
             (
                 Peer::Crun,
                 rootfs,

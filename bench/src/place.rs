@@ -104,7 +104,9 @@ impl Place {
         match peer {
             Peer::Launch => self.released("launch"),
             Peer::LaunchPlain => self.built("launch"),
-            Peer::TutorialStatic | Peer::Tutorial => Ok(self.files.workloads.join(peer.name())),
+            Peer::TwoSteps | Peer::TutorialStatic | Peer::Tutorial => {
+                Ok(self.files.workloads.join(peer.name()))
+            }
             _ => self.installed(peer.name()),
         }
     }

@@ -51,6 +51,13 @@ pub fn ratio(ours: &[Sample], theirs: &[Sample]) -> Option<Spread> {
         return None;
     }
     let median = above / below;
+    let spread = ratio_of_rounds(ours, theirs).unwrap_or(Spread { median, low: median, high: median });
+    Some(Spread { median, low: spread.low.min(median), high: spread.high.max(median) })
+}
+
+/// The median of the ratios within one round each, with their spread: where rounds are many and differ much, it says more than
+/// that of the medians. None where they share no round.
+pub fn ratio_of_rounds(ours: &[Sample], theirs: &[Sample]) -> Option<Spread> {
     let pairs: Vec<f64> = ours
         .iter()
         .filter_map(|(round, ours)| {
@@ -58,11 +65,7 @@ pub fn ratio(ours: &[Sample], theirs: &[Sample]) -> Option<Spread> {
             Some(ours / theirs)
         })
         .collect();
-    if pairs.is_empty() {
-        return Some(Spread { median, low: median, high: median });
-    }
-    let spread = spread(&pairs);
-    Some(Spread { median, low: spread.low.min(median), high: spread.high.max(median) })
+    (!pairs.is_empty()).then(|| spread(&pairs))
 }
 
 #[cfg(test)]
@@ -108,6 +111,14 @@ mod tests {
         let ours = [(0, 1.0), (5, 1.0), (9, 9.0)];
         let theirs = [(0, 2.0), (5, 4.0), (7, 2.0)];
         assert_eq!(ratio(&ours, &theirs), Some(Spread { median: 0.5, low: 0.3125, high: 0.5 }));
+    }
+
+    #[test]
+    fn a_ratio_of_rounds_does_not_see_what_makes_both_of_them_slow() {
+        let ours = [(0, 1.0), (1, 20.0), (2, 3.0), (4, 9.0)];
+        let theirs = [(0, 2.0), (1, 40.0), (2, 4.0), (3, 1.0)];
+        assert_eq!(ratio_of_rounds(&ours, &theirs), Some(Spread { median: 0.5, low: 0.5, high: 0.625 }));
+        assert_eq!(ratio_of_rounds(&ours, &[(3, 1.0)]), None);
     }
 
     #[test]

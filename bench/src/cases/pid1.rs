@@ -5,11 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{PipeReader, Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -36,6 +37,7 @@ struct Amounts {
     /// than few long ones.
     orphan_rounds: usize,
     orphans: usize,
+    /// Short ones: what comes from outside falls into few of them.
     latency_rounds: usize,
     latencies: usize,
     signals: usize,
@@ -46,8 +48,8 @@ const FULL: Amounts = Amounts {
     idle: Duration::from_secs(60),
     orphan_rounds: 61,
     orphans: 1_000,
-    latency_rounds: 21,
-    latencies: 1_000,
+    latency_rounds: 601,
+    latencies: 100,
     signals: 1_000_000,
 };
 const QUICK: Amounts = Amounts {
@@ -55,8 +57,8 @@ const QUICK: Amounts = Amounts {
     idle: Duration::from_secs(3),
     orphan_rounds: 5,
     orphans: 1_000,
-    latency_rounds: 5,
-    latencies: 500,
+    latency_rounds: 301,
+    latencies: 100,
     signals: 20_000,
 };
 
@@ -92,6 +94,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         ("arrived", "of them arrived", Unit::Count),
     ];
     let mut sheet = Sheet::new("pid1", "PID 1", &columns, OURS);
+    sheet.compare_by_rounds(&["p50", "p99"]);
     let Amounts { idle, orphans, signals, latencies, .. } = amounts;
     let idle = idle.as_secs();
     let extrapolated = if idle < 60 { ", extrapolated" } else { "" };
@@ -99,8 +102,9 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         "Each above a workload, below unshare --pid --fork --mount-proc. Memory as smaps_rollup says, above a workload that \
          sleeps; wake-ups (context switches) in {idle} s{extrapolated}. Zombies reaped: {orphans} that became zombies \
          while PID 1 was stopped, each in a session of its own, from SIGCONT until the last is gone. Made and reaped: \
-         {orphans} orphans, start to end, most of it the forks. Signal: from kill(2) to the workload's handler, SIGUSR1, {latencies} in each of {} rounds, \
-         one after another. Signals forwarded: {signals} of a real-time signal, at most {WINDOW} on their way.",
+         {orphans} orphans, start to end, most of it the forks. Signal: from kill(2) to the workload's handler, SIGUSR1 to each in turn, {latencies} times in \
+         each of {} rounds; the sender is on one processor, PID 1 and the workload are on the next; \
+         the ratios are the medians of those within a round. Signals forwarded: {signals} of a real-time signal, at most {WINDOW} on their way.",
         amounts.latency_rounds
     ));
     let unshare = bench.place.installed("unshare").map_err(|why| Error::peer("unshare", why))?;
@@ -151,9 +155,20 @@ impl Stage<'_, '_> {
 
     /// Starts it, and waits for the workload's first word of this length.
     fn start(&self, one: &Participant, words: &[&str], length: usize) -> Result<Running, Error> {
+        let pipe = std::io::pipe().map_err(Error::of("make", "a pipe"))?;
+        self.start_into(pipe, one, words, length)
+    }
+
+    /// The same with a pipe that others may have too.
+    fn start_into(
+        &self,
+        (mut stdout, says): (PipeReader, PipeWriter),
+        one: &Participant,
+        words: &[&str],
+        length: usize,
+    ) -> Result<Running, Error> {
         let who = one.init.name();
         let line = inits::line(&self.unshare, &one.tool, &self.workload(words), self.bench.place.is_root);
-        let (mut stdout, says) = std::io::pipe().map_err(Error::of("make", "a pipe"))?;
         let mut command = self.bench.runner.command(&line);
         let mut child = command.stdin(Stdio::piped()).stdout(says).spawn().map_err(Error::of("run", who))?;
         // The workload's end shall be the end of the pipe.
@@ -265,21 +280,31 @@ impl Stage<'_, '_> {
         if status.success() { Ok(time) } else { Err(Error::peer(who, format!("orphans: {status}"))) }
     }
 
-    /// All of them stay, and are asked in turn.
+    /// One signal to each in turn, from a processor to the next one: whoever chooses its processors is on the sender's or on
+    /// another, for as long as it lives, and that makes more of a difference than what it does.
     fn measure_latency(&self, sheet: &mut Sheet, number: usize, latencies: usize) -> Result<(), Error> {
+        let (from, to) = two_processors()?;
+        let (arrivals, arrive) = std::io::pipe().map_err(Error::of("make", "a pipe"))?;
+        let duplicate = || std::io::Result::Ok((arrivals.try_clone()?, arrive.try_clone()?));
         let mut all = Vec::new();
         for one in &self.participants {
-            all.push((one, self.start(one, &["arrivals", "times"], 8)?));
+            let pipe = duplicate().map_err(Error::of("duplicate", "a pipe"))?;
+            let running = self.start_into(pipe, one, &["arrivals", "times"], 8)?;
+            running.stay_on(to, one.init.name())?;
+            all.push((one, running));
         }
+        drop(arrive);
         for round in 0..number {
-            for who in rounds::order(round, &vec![1; all.len()]) {
-                let (one, running) = &all[who];
-                let said = self.send(one, running, &["times"], &[latencies])?;
-                let mut times: Vec<f64> =
-                    said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let order = rounds::order(round, &vec![1; all.len()]);
+            let mut words = vec!["times".into(), from.to_string(), latencies.to_string()];
+            words.extend(order.iter().map(|who| all[*who].1.pid.to_string()));
+            let said = self.send("signals", &arrivals, &words)?;
+            let times: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            for (place, who) in order.into_iter().enumerate() {
+                let mut times: Vec<f64> = times.iter().skip(place).step_by(all.len()).copied().collect();
                 times.sort_by(f64::total_cmp);
-                sheet.add(one.row, "p50", round, stats::quantile(&times, 0.5));
-                sheet.add(one.row, "p99", round, stats::quantile(&times, 0.99));
+                sheet.add(all[who].0.row, "p50", round, stats::quantile(&times, 0.5));
+                sheet.add(all[who].0.row, "p99", round, stats::quantile(&times, 0.99));
             }
         }
         all.into_iter().try_for_each(|(one, running)| running.end(one.init.name()))
@@ -288,7 +313,8 @@ impl Stage<'_, '_> {
     fn have_signals_forwarded(&self, sheet: &mut Sheet, signals: usize) -> Result<(), Error> {
         for one in &self.participants {
             let running = self.start(one, &["arrivals", "count"], 1)?;
-            let said = self.send(one, &running, &["count"], &[signals, WINDOW])?;
+            let words = ["count".into(), running.pid.to_string(), signals.to_string(), WINDOW.to_string()];
+            let said = self.send(one.init.name(), &running.stdout, &words)?;
             let mut numbers = said.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
             if let (Some(arrived), Some(time)) = (numbers.next(), numbers.next()) {
                 sheet.add(one.row, "arrived", 0, arrived);
@@ -300,20 +326,11 @@ impl Stage<'_, '_> {
     }
 
     /// Has signals sent; what the sender says.
-    fn send(
-        &self,
-        one: &Participant,
-        to: &Running,
-        how: &[&str],
-        numbers: &[usize],
-    ) -> Result<String, Error> {
-        let who = one.init.name();
-        let mut words = self.workload(&["sender"]);
-        words.extend(how.iter().map(OsString::from));
-        words.push(to.pid.to_string().into());
-        words.extend(numbers.iter().map(|number| number.to_string().into()));
-        let arrivals = to.stdout.try_clone().map_err(Error::of("duplicate", "a pipe"))?;
-        let mut command = self.runner().command(&words);
+    fn send(&self, who: &str, arrivals: &PipeReader, words: &[String]) -> Result<String, Error> {
+        let mut line = self.workload(&["sender"]);
+        line.extend(words.iter().map(OsString::from));
+        let arrivals = arrivals.try_clone().map_err(Error::of("duplicate", "a pipe"))?;
+        let mut command = self.runner().command(&line);
         let output = command.stdin(arrivals).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
         let output = output.map_err(Error::of("run", "sender"))?;
         self.runner().look_for_interrupts()?;
@@ -336,11 +353,29 @@ impl Running {
         }
     }
 
+    /// It and its workload, on this processor from now on.
+    fn stay_on(&self, processor: usize, who: &str) -> Result<(), Error> {
+        let mut set = CpuSet::new();
+        set.set(processor).map_err(Error::of("choose", "a processor"))?;
+        let below = processes::descendants(&[self.pid]).concat();
+        below.into_iter().chain([self.pid]).try_for_each(|pid| {
+            sched_setaffinity(Pid::from_raw(pid), &set).map_err(Error::of("sched_setaffinity", who))
+        })
+    }
+
     fn end(mut self, who: &str) -> Result<(), Error> {
         kill(Pid::from_raw(self.pid), Signal::SIGKILL).map_err(Error::of("kill", who))?;
         self.child.wait().map_err(Error::of("wait for", who))?;
         Ok(())
     }
+}
+
+/// The first two that we may be on; twice the same where there is one.
+fn two_processors() -> Result<(usize, usize), Error> {
+    let set = sched_getaffinity(Pid::from_raw(0)).map_err(Error::of("sched_getaffinity", "the bench"))?;
+    let mut ours = (0..CpuSet::count()).filter(|processor| set.is_set(*processor).unwrap_or(false));
+    let first = ours.next().unwrap_or(0);
+    Ok((first, ours.next().unwrap_or(first)))
 }
 
 /// Waits until it sleeps: until it was not woken up for a while.
