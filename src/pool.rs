@@ -27,6 +27,9 @@ use crate::plan::ahead::{self, Defaults, Present, Request};
 use crate::sandbox::{Resources, Sandbox};
 use crate::sys;
 
+/// How long nobody has been given one when more are made, as long as half of them wait.
+const QUIET: Duration = Duration::from_millis(10);
+
 /// Sandboxes that are made ahead and wait, to be given out one by one: what starts in one starts sooner, and otherwise as by
 /// [`Command::spawn`], with the same walls. Each is used once.
 ///
@@ -72,6 +75,11 @@ impl Pool {
     /// # Errors
     /// As [`Command::spawn`], but for those of a workload; [`Error::Option`] for what only one sandbox can have.
     pub fn new(template: &Command, size: usize) -> Result<Self, Error> {
+        Self::with_limits(template, size, limits()?)
+    }
+
+    /// The same, whose workloads get these limits, as far as the caller has them still.
+    pub(crate) fn with_limits(template: &Command, size: usize, limits: Vec<Limit>) -> Result<Self, Error> {
         let mut template = template.try_clone()?;
         template.options.umask = template.options.umask.or_else(umask);
         let caller = template.caller()?;
@@ -79,7 +87,7 @@ impl Pool {
         plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let shared = Shared {
             defaults: Defaults::of(&template.options, &caller)?,
-            limits: limits()?,
+            limits,
             null: open_null().map_err(Error::Channel)?,
             template,
             plan,
@@ -118,7 +126,8 @@ impl Pool {
         self.shared.fill()
     }
 
-    /// From now on a thread does it, whenever one has been given out. It has every signal blocked. What it cannot make, for
+    /// From now on a thread does it, when one has been given out: as soon as half of them do not wait any more, or else when nobody has
+    /// been given one for 10 ms. It has every signal blocked. What it cannot make, for
     /// which it says why in the log, is tried again when the next one is given out.
     ///
     /// # Errors
@@ -287,6 +296,12 @@ impl Shared {
                 let idle = |state: &mut State| !state.has_given_out && !state.is_over;
                 let state = self.changed.wait_while(self.state(), idle);
                 let mut state = state.unwrap_or_else(PoisonError::into_inner);
+                // Who has just been given one has better use for the processors.
+                while state.waiting.len() > self.size / 2 && !idle(&mut state) && !state.is_over {
+                    state.has_given_out = false;
+                    let waited = self.changed.wait_timeout_while(state, QUIET, idle);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
                 if state.is_over {
                     return;
                 }
@@ -523,7 +538,7 @@ fn umask() -> Option<u32> {
 }
 
 /// The caller's.
-fn limits() -> Result<Vec<Limit>, Error> {
+pub(crate) fn limits() -> Result<Vec<Limit>, Error> {
     let limit = |(_, resource): &(&str, u32)| {
         let (soft, hard) = sys::limit(*resource).map_err(|errno| Error::Pool("limits", errno))?;
         Ok(Limit { resource: *resource, soft, hard })

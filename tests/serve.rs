@@ -341,6 +341,19 @@ fn sixty_four_at_once_have_a_sandbox_each_and_the_server_keeps_nothing() {
 }
 
 #[test]
+fn a_pool_may_be_larger_than_the_soft_limit_of_descriptors_which_commands_have_all_the_same() {
+    for caller in callers() {
+        let folder = Folder::of(caller);
+        let socket = folder.path("socket");
+        let script = format!("ulimit -Sn 40; exec {} serve --pool 60 {socket}", program().display());
+        let server = Running::start(caller.command("sh").args(["-c", &script]).current_dir("/"));
+        until("sixty wait", || (children(server.pid().as_raw()).len() == 60).then_some(()));
+        let mut client = caller.launch(["run", &socket, "--", "sh", "-c", "ulimit -Sn"]);
+        assert_eq!(stdout_of(client.current_dir("/")), "40\n");
+    }
+}
+
+#[test]
 fn who_says_nothing_or_nonsense_is_in_nobodys_way() {
     for caller in callers() {
         let served = Served::start(caller, &[]);

@@ -239,7 +239,10 @@ impl EventLoop<'_> {
                 } else {
                     Moment::Signal(signal.number)
                 });
-                end = end.or(self.happened(Event::Signal(signal)));
+                match self.supervisor.merely_forwards(signal) {
+                    Some(signal) => self.forward(signal),
+                    None => end = end.or(self.happened(Event::Signal(signal))),
+                }
             }
         };
         let read = if sleeps { signals.wait(each) } else { signals.drain(each) };

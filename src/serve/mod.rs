@@ -29,7 +29,7 @@ use crate::named::client::allow_many_descriptors;
 use crate::named::control::{Reply, Request};
 use crate::named::server::{Asked, Server, Source};
 use crate::named::systemd::Manager;
-use crate::pool::Pool;
+use crate::pool::{Pool, limits};
 use crate::sys;
 
 /// Serves sandboxes of this kind, of which `size` wait at any time, at the socket `path`, until a signal asks for the end. The
@@ -41,10 +41,11 @@ pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> 
     // Who comes from now on waits until the pool is there.
     let socket = Socket::bind(path)?;
     give_up_the_terminal();
-    let mut pool = Pool::new(template, size)?;
-    pool.fill_in_background()?;
-    // Not before: those inside get the limits that the pool was made with.
+    // Each that waits takes two descriptors. Those inside get the limits of before.
+    let limits = limits()?;
     allow_many_descriptors();
+    let mut pool = Pool::with_limits(template, size, limits)?;
+    pool.fill_in_background()?;
     let queue = SignalQueue::new().map_err(Error::Signals)?;
     let mut manager = Manager::of(None);
     let mut tell = |happening| manager.iter_mut().for_each(|manager| manager.happened(&happening));

@@ -213,6 +213,19 @@ impl Supervisor {
         self.ignored_once & bit(number) != 0
     }
 
+    /// What is sent on for a signal from which nothing else follows, as [`Self::handle`] would say. These are most, and the
+    /// workload waits for them: nobody has to ask what the time is.
+    pub fn merely_forwards(&self, signal: Received) -> Option<Received> {
+        let follows = self.phase != Phase::Running
+            || self.ignores_once(signal.number)
+            || signal.number == libc::SIGCHLD
+            || asks_to_stop(signal)
+            || self.stops_too && STOPS.contains(&signal.number);
+        let number = if follows { None } else { self.policy.rewrites.of(signal.number) };
+        // One may be held back.
+        number.filter(|number| *number != libc::SIGTERM).map(|number| Received { number, ..signal })
+    }
+
     /// Looks after nobody, until it is asked to stop.
     pub fn pausing(policy: Policy) -> Self {
         let start = Self::new(0, policy, Instant::now());

@@ -37,6 +37,48 @@ fn signals_are_forwarded_while_the_workload_runs_but_not_sigchld() {
 }
 
 #[test]
+fn nothing_but_its_forwarding_follows_from_a_signal_that_is_merely_forwarded() {
+    let mut rewrites = Rewrites::default();
+    rewrites.set(libc::SIGUSR1, libc::SIGTERM);
+    rewrites.set(libc::SIGUSR2, libc::SIGWINCH);
+    rewrites.set(libc::SIGWINCH, 0);
+    let policies = [
+        policy(),
+        Policy { rewrites, ..policy() },
+        Policy { forward_delay: GRACE, rewrites, ..policy() },
+        Policy { kill_after: Some(GRACE), ..policy() },
+        Policy { term_stops: true, ..policy() },
+        Policy { restart: Restart::Always, ..policy() },
+    ];
+    let start = Instant::now();
+    for with in policies {
+        let new = Supervisor::new(WORKLOAD, with, start);
+        let mut ended = new.clone();
+        let _ = ended.handle(exited(WORKLOAD, 0), start);
+        let running = [
+            new.clone(),
+            new.clone().ignoring_once(bit(libc::SIGCONT) | bit(libc::SIGHUP)),
+            new.stopping_too(true),
+        ];
+        for before in running.iter().chain([&ended, &Supervisor::pausing(with)]) {
+            let merely: Vec<_> = (1..=64)
+                .filter_map(|number| {
+                    let merely = before.merely_forwards(sent(number))?;
+                    let mut after = before.clone();
+                    let actions: Vec<_> =
+                        after.handle(Event::Signal(sent(number)), start).into_iter().flatten().collect();
+                    assert_eq!(actions, [Action::Forward(merely)], "{before:?}");
+                    assert_eq!(after, *before);
+                    Some(number)
+                })
+                .collect();
+            // Or else it would not say much.
+            assert_eq!(merely.len() > 50, running.contains(before), "{merely:?} of {before:?}");
+        }
+    }
+}
+
+#[test]
 fn an_orphans_death_changes_nothing() {
     assert_eq!(life(policy(), &[exited(77, 9), Event::NoChildren]), [vec![], vec![]]);
 }
