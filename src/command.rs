@@ -449,7 +449,8 @@ impl Command {
             *taken = given.as_ref().map(copy_above_stdio).transpose()?;
         }
         let init = self.open_init_file(plan)?;
-        Sandbox::start(plan, Resources { init, stdio, lock, is_of_launch: self.is_of_launch })
+        let is_of_launch = self.is_of_launch;
+        Sandbox::start(plan, Resources { init, stdio, lock, leads_session: false, is_of_launch })
     }
 
     /// What layers above `/` stand on. Nothing is read where there are none.

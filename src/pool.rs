@@ -75,11 +75,16 @@ impl Pool {
     /// # Errors
     /// As [`Command::spawn`], but for those of a workload; [`Error::Option`] for what only one sandbox can have.
     pub fn new(template: &Command, size: usize) -> Result<Self, Error> {
-        Self::with_limits(template, size, limits()?)
+        Self::make(template, size, limits()?, false)
     }
 
-    /// The same, whose workloads get these limits, as far as the caller has them still.
-    pub(crate) fn with_limits(template: &Command, size: usize, limits: Vec<Limit>) -> Result<Self, Error> {
+    /// The same, to be given away: the caller's terminal is not the workloads', and these are the limits that they get, as far as the
+    /// caller has them still.
+    pub(crate) fn for_others(template: &Command, size: usize, limits: Vec<Limit>) -> Result<Self, Error> {
+        Self::make(template, size, limits, true)
+    }
+
+    fn make(template: &Command, size: usize, limits: Vec<Limit>, for_others: bool) -> Result<Self, Error> {
         let mut template = template.try_clone()?;
         template.options.umask = template.options.umask.or_else(umask);
         let caller = template.caller()?;
@@ -88,6 +93,7 @@ impl Pool {
         let shared = Shared {
             defaults: Defaults::of(&template.options, &caller)?,
             limits,
+            for_others,
             null: open_null().map_err(Error::Channel)?,
             template,
             plan,
@@ -159,11 +165,9 @@ impl Pool {
     /// # Errors
     /// As [`Self::new`], where none waits.
     pub(crate) fn give_away(&self) -> Result<(OwnedFd, OwnedFd), Error> {
-        let (one, is_new) = self.shared.take()?;
-        if !is_new {
-            self.shared.is_given_out();
-        }
-        one.sandbox.hand_over()
+        let taken = self.shared.take();
+        self.shared.is_given_out();
+        taken?.0.sandbox.hand_over()
     }
 
     /// How many wait.
@@ -207,6 +211,8 @@ struct Shared {
     defaults: Defaults,
     /// The caller's resource limits when the pool was made.
     limits: Vec<Limit>,
+    /// Whether they are given away.
+    for_others: bool,
     /// /dev/null, which waiting ones have as stdio: nobody waits for an end of file for their sake.
     null: OwnedFd,
     size: usize,
@@ -320,7 +326,8 @@ impl Shared {
         let null = || copy_above_stdio(&self.null).map(Some);
         let stdio = [null()?, null()?, null()?];
         let init = self.template.open_init_file(&plan)?;
-        let resources = Resources { init, stdio, lock: None, is_of_launch: false };
+        let resources =
+            Resources { init, stdio, lock: None, leads_session: self.for_others, is_of_launch: false };
         let mut sandbox = Sandbox::start(&plan, resources)?;
         sandbox.release()?;
         Ok(Waiting { sandbox, terminal: None })
@@ -339,7 +346,7 @@ impl Shared {
         Ok((one, true))
     }
 
-    /// One that waited does so no more.
+    /// There may be fewer that wait than there shall be, also where none did: they were killed, or could not be made.
     fn is_given_out(&self) {
         self.state().has_given_out = true;
         self.changed.notify_all();
@@ -351,9 +358,7 @@ impl Shared {
         loop {
             let (Waiting { mut sandbox, mut terminal }, is_new) = self.take()?;
             let assigned = sandbox.assign(task, stdio);
-            if !is_new {
-                self.is_given_out();
-            }
+            self.is_given_out();
             match assigned {
                 Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
                 assigned => assigned?,

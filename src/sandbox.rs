@@ -29,7 +29,7 @@ use crate::idmap::{self, Helpers};
 use crate::kept::Lock;
 use crate::plan::{Plan, names_of};
 use crate::processors::Stay;
-use crate::sys::{self, ChildsMemory, Cloned};
+use crate::sys::{self, ChildsMemory, Cloned, Leaves};
 
 /// What a launch needs besides its plan.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Resources {
     pub stdio: [Option<OwnedFd>; 3],
     /// What is locked until PID 1 ends, which holds it then.
     pub lock: Option<Lock>,
+    /// Whether init leads a session of its own, without a terminal.
+    pub leads_session: bool,
     /// Whether this is the program `launch`, in which every signal is blocked already, and whose only thread does nothing else.
     pub is_of_launch: bool,
 }
@@ -521,7 +523,11 @@ fn clone(plan: &Plan, resources: &Resources, channel: &OwnedFd) -> Result<Cloned
         stdio,
         channel: channel.as_raw_fd(),
         open,
-        leaves_group: plan.init.workload.group != handoff::Group::Callers,
+        leaves: match plan.init.workload.group {
+            _ if resources.leads_session => Leaves::Session,
+            handoff::Group::Callers => Leaves::Nothing,
+            _ => Leaves::Group,
+        },
         keep,
         ambient: plan.init_capabilities.clone(),
         ids: plan.init_ids,

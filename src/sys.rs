@@ -131,6 +131,17 @@ pub enum InitFile {
     Protected(RawFd, CString),
 }
 
+/// What of the caller's the cloned child leaves; see credentials(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// It stays.
+    Nothing,
+    /// Its process group, so that what is sent to that reaches init once: from the launcher.
+    Group,
+    /// Its session, and with it the terminal.
+    Session,
+}
+
 /// What the cloned child does between clone and exec. All of it is made beforehand, and the child's own from the clone on:
 /// it allocates nothing, since another thread of the parent may hold the allocator's lock.
 #[derive(Debug)]
@@ -147,8 +158,8 @@ pub struct InitImage {
     pub channel: RawFd,
     /// The numbers above 2 that stay open until the exec, in ascending order: file, channel, stdio and those to keep.
     pub open: Vec<RawFd>,
-    /// Whether it leaves the caller's process group, so that what is sent to that reaches init once: from the launcher.
-    pub leaves_group: bool,
+    /// What of the caller's it leaves.
+    pub leaves: Leaves,
     /// The descriptors above 2 that the workload gets.
     pub keep: Vec<RawFd>,
     /// The capabilities that survive the exec; empty keeps what the exec gives.
@@ -266,7 +277,7 @@ extern "C" fn start_child(image: *mut c_void) -> c_int {
 
 /// The child's side. Makes async-signal-safe calls only and allocates nothing.
 fn become_init(image: &mut InitImage) -> ! {
-    let prepared = leave_group(image.leaves_group)
+    let prepared = leave(image.leaves)
         .and_then(|()| prepare_descriptors(image))
         .and_then(|()| keep_capabilities(&image.ambient))
         .and_then(|()| protected(&image.file))
@@ -319,9 +330,16 @@ fn execute(image: &InitImage, protected: Option<&OwnedFd>) -> Errno {
     Errno::last()
 }
 
-fn leave_group(leaves: bool) -> Result<(), Errno> {
-    // SAFETY: changes the group of the child alone.
-    if leaves { Errno::result(unsafe { libc::setpgid(0, 0) }).map(drop) } else { Ok(()) }
+fn leave(what: Leaves) -> Result<(), Errno> {
+    // SAFETY: both change the group, or the session, of the child alone.
+    let result = unsafe {
+        match what {
+            Leaves::Nothing => 0,
+            Leaves::Group => libc::setpgid(0, 0),
+            Leaves::Session => libc::setsid(),
+        }
+    };
+    Errno::result(result).map(drop)
 }
 
 /// Only stdio, the channel and the kept descriptors survive the exec.
@@ -545,7 +563,7 @@ mod tests {
                 stdio: [Some(null); 3],
                 channel: theirs.as_raw_fd(),
                 open,
-                leaves_group: true,
+                leaves: Leaves::Group,
                 keep: vec![null],
                 ambient,
                 ids,

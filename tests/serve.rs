@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::session::Session;
 use support::{
     Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, marker, processes_with,
@@ -223,6 +224,38 @@ fn signals_to_launch_run_reach_it() {
 }
 
 #[test]
+fn signals_that_a_shell_has_its_servers_ignore_are_not_ignored_by_commands() {
+    for caller in callers() {
+        let folder = Folder::of(caller);
+        let socket = folder.path("socket");
+        let script = format!("trap '' INT QUIT HUP; exec {} serve {socket}", program().display());
+        let _server = Running::start(caller.command("sh").args(["-c", &script]).current_dir("/"));
+        until("it listens", || fs::exists(&socket).expect("a folder").then_some(()));
+        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+            let words = ["run", &socket, "--", "sh", "-c", "ulimit -c 0; echo on; exec sleep 100"];
+            let talk = Talk::start(caller.launch(words).current_dir("/"));
+            assert_eq!(talk.hear().as_deref(), Some("on"));
+            kill(talk.pid(), signal).expect("kill");
+            assert_eq!(code(talk.end().1), 128 + signal as i32);
+        }
+    }
+}
+
+#[test]
+fn a_pool_whose_sandboxes_were_all_killed_is_filled_again() {
+    for caller in callers() {
+        let served = Served::start(caller, &[]);
+        assert_eq!(stdout_of(&mut served.shell("echo up")), "up\n");
+        served.is_there();
+        for pid in children(served.server.pid().as_raw()) {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+        }
+        assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+        served.is_there();
+    }
+}
+
+#[test]
 fn it_ends_with_launch_run_and_the_server_reaps_it() {
     for caller in callers() {
         let served = Served::start(caller, &[]);
@@ -382,6 +415,10 @@ fn what_only_a_launch_of_its_own_can_have_is_refused() {
             (&["--tty"][..], "command line: --tty: is for a launch of its own, not for a pool"),
             (&["--name", "a"], "command line: --name: is for a launch of its own, not for a pool"),
             (&["--restart", "always"], "command line: --restart: is for a launch of its own, not for a pool"),
+            (
+                &["--overlay", "/mnt:lower=/l,upper=/u,work=/w"],
+                "command line: --overlay: with upper= is one sandbox's at a time, in a pool",
+            ),
             (&["--keep", "/k"], "command line: --keep: is one sandbox's at a time, in a pool"),
             (&["ps"], "command line: OPTION: only options of launch itself stand behind the dashes"),
             (&["--nonsense"], "command line: --nonsense: no such option; see launch --help"),
@@ -410,14 +447,19 @@ fn the_servers_terminal_is_not_the_commands_and_ends_the_server() {
     for caller in callers() {
         let folder = Folder::of(caller);
         let socket = folder.path("socket");
-        let script = format!("trap : INT; {} serve {socket}; echo ended with $?", program().display());
-        let mut session = Session::start(caller, &["sh", "-c", &script]);
-        until("it listens", || fs::exists(&socket).expect("a folder").then_some(()));
-        let script = "(: < /dev/tty) 2> /dev/null && echo reached || echo none";
-        let seen = stdout_of(caller.launch(["run", &socket, "--", "sh", "-c", script]).current_dir("/"));
-        assert_eq!(seen, "none\n");
-        session.types("\x03");
-        session.shows("ended with 0");
+        let launch = program().display().to_string();
+        // Also where it leads the session.
+        for script in ["exec \"$@\"", "\"$@\"; exit"] {
+            let words = ["sh", "-c", script, "sh", &launch, "serve", &socket];
+            let mut session = Session::start(caller, &words);
+            until("it listens", || fs::exists(&socket).expect("a folder").then_some(()));
+            let script = "(: < /dev/tty) 2> /dev/null && echo reached || echo none";
+            let mut client = caller.launch(["run", &socket, "--", "sh", "-c", script]);
+            assert_eq!(stdout_of(client.current_dir("/")), "none\n");
+            session.types("\x03");
+            session.ends();
+            assert!(!fs::exists(&socket).expect("a folder"));
+        }
     }
 }
 

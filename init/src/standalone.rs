@@ -210,7 +210,7 @@ fn adopt_orphans(settings: &Settings, speak: &dyn Fn(Moment<'_>)) -> Result<(), 
 
 /// So that the workload's session can take it. Returns whether this process was its session's leader.
 fn give_up_terminal(speak: &dyn Fn(Moment<'_>)) -> bool {
-    match sys::give_up_terminal(std::io::stdin().as_fd()) {
+    match sys::give_up_terminal() {
         Ok(()) => {
             let by_leader = getsid(None) == Ok(getpid());
             speak(Moment::TerminalGivenUp { by_leader });

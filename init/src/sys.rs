@@ -261,13 +261,13 @@ pub fn sigpipe_came_ignored() -> bool {
     SIGPIPE_CAME_IGNORED.load(Ordering::Relaxed)
 }
 
-/// Gives the controlling terminal up, if it is this one. See ioctl_tty(2), TIOCNOTTY.
+/// Gives the controlling terminal up, if it is stdin. See ioctl_tty(2), TIOCNOTTY.
 ///
 /// # Errors
-/// ENOTTY: it is not the controlling terminal.
-pub fn give_up_terminal(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
+/// ENOTTY: stdin is not the controlling terminal.
+pub fn give_up_terminal() -> Result<(), Errno> {
     // SAFETY: TIOCNOTTY takes no argument.
-    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) }).map(drop)
+    Errno::result(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
 }
 
 /// Makes stdin the controlling terminal of this session. See ioctl_tty(2), TIOCSCTTY.

@@ -217,6 +217,10 @@ impl Connection {
             return Err(listener.wrong(format!("is another user's (uid {})", credentials.uid())));
         }
         let process = Pid::from_raw(credentials.pid());
+        // So it could not be forwarded signals, either.
+        if process.as_raw() <= 0 {
+            return Err(listener.wrong("is in another PID namespace"));
+        }
         let pidfd = open_pidfd(process).map_err(failed)?;
         Ok(Self::through(socket, listener, process, pidfd))
     }

@@ -226,7 +226,7 @@ pub fn start(
         channel: channel.as_raw_fd(),
         open,
         // It makes a session.
-        leaves_group: false,
+        leaves: sys::Leaves::Nothing,
         keep: vec![init.as_raw_fd()],
         ambient: Vec::new(),
         ids: InitIds::default(),

@@ -186,6 +186,12 @@ impl Server {
         }
     }
 
+    /// The same, and lets go of who has asked when the reply has been taken.
+    pub fn reply_last(&mut self, client: u64, reply: &Reply, descriptors: Vec<OwnedFd>) {
+        self.clients.iter_mut().filter(|it| it.number == client).for_each(|it| it.is_last = true);
+        self.reply(client, reply, descriptors);
+    }
+
     /// Whether this one is still there.
     pub fn has(&self, client: u64) -> bool {
         self.clients.iter().any(|it| it.number == client)

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use launch_init::handoff::{Group, Limit, SignalState, Step, Task};
+use launch_init::handoff::{FileSystem, Group, Limit, Overlay, SignalState, Step, Task, Upper};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,9 @@ fn check(template: &Options) -> Result<(), Error> {
     if matches!(template.volatile, Some(Volatile::Keep(_))) {
         return wrong("--keep", "is one sandbox's at a time");
     }
+    if template.files.iter().any(keeps_changes) {
+        return wrong("--overlay", "with upper= is one sandbox's at a time");
+    }
     if template.group == Group::Callers {
         return wrong("process group", "the caller's gets signals that are not meant for who comes later");
     }
@@ -108,6 +111,12 @@ fn check(template: &Options) -> Result<(), Error> {
         return wrong("dies_with_launcher", "no thread is the one that launches");
     }
     Ok(())
+}
+
+/// Whether a step mounts an overlay whose changes go to directories of the caller's: two that share them are undefined, as the
+/// kernel has it.
+fn keeps_changes(step: &Step) -> bool {
+    matches!(step, Step::Mount { what: FileSystem::Overlay(Overlay { upper: Upper::Kept { .. }, .. }), .. })
 }
 
 /// What a sandbox is told when it is given out.
@@ -166,7 +175,7 @@ pub fn limits(then: &[Limit], now: &[Limit], named: &[Limit]) -> Vec<Limit> {
 
 #[cfg(test)]
 mod tests {
-    use launch_init::handoff::{FileSystem, Source};
+    use launch_init::handoff::Source;
 
     use super::super::{Identity, RootDirectory};
     use super::*;
@@ -289,10 +298,14 @@ mod tests {
 
     #[test]
     fn what_only_one_sandbox_can_have_is_refused() {
+        let upper = Upper::Kept { upper: "/u".into(), work: "/w".into() };
+        let what = FileSystem::Overlay(Overlay { lower: vec!["/l".into()], upper, optional: false });
+        let overlay = Step::Mount { what, at: "/o".into() };
         let cases = [
             ("CMD", Options { command: vec!["x".into()], ..Options::default() }),
             ("descriptors", Options { keep: vec![7], ..Options::default() }),
             ("--keep", Options { volatile: Some(Volatile::Keep("/k".into())), ..Options::default() }),
+            ("--overlay", Options { files: vec![overlay], ..Options::default() }),
             ("process group", Options { group: Group::Callers, ..Options::default() }),
             ("dies_with_launcher", Options { dies_with_launcher: true, ..Options::default() }),
         ];

@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use launch_init::exit::Outcome;
 use launch_init::handoff::SignalState;
 use launch_init::signals;
 use launch_init::sys::{came_closed, pid_of};
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::cli::serving::Run;
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::named::client::Connection;
 use crate::named::control::{Reply, Request};
 use crate::named::exec::follow;
-use crate::plan::ahead;
+use crate::plan::ahead::{self, Defaults};
 use crate::pool::{present, task};
 use crate::sandbox::Sandbox;
 
@@ -30,20 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn run(options: &Run, signals: SignalState) -> Result<Outcome, Error> {
     // Until there is a sandbox they end this process as any other, and nothing has been started.
     signals::set_mask(signals.mask).map_err(Error::Signals)?;
-    let wrong = |reason: &str| Error::Server(options.socket.clone().into(), reason.into());
-    let mut connection = Connection::to_server(&options.socket)?;
-    connection.ask(&Request::Give, &[])?;
-    let answer = connection.answer(Some(PATIENCE))?;
-    let Some((Reply::Given { defaults }, descriptors)) = answer else {
-        return Err(wrong("has closed the connection without an answer"));
-    };
-    let [channel, pidfd] = descriptors.try_into().map_err(|_| wrong("gives no sandbox"))?;
-    drop(connection);
+    let (mut sandbox, defaults) = ask(&options.socket)?;
     // From here on they are for the command.
     signals::block_all().map_err(Error::Signals)?;
-    // For messages only.
-    let pid = pid_of(pidfd.as_fd()).ok().flatten().unwrap_or(Pid::from_raw(0));
-    let mut sandbox = Sandbox::handed_over(pid, pidfd, channel);
     let request = ahead::Request {
         command: options.command.clone(),
         clear_environment: options.clear_env,
@@ -56,6 +47,28 @@ pub fn run(options: &Run, signals: SignalState) -> Result<Outcome, Error> {
     let are_there = [0, 1, 2].map(|number| !came_closed(number));
     let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().zip(are_there);
     let stdio: Vec<BorrowedFd<'_>> = stdio.filter(|(_, is_there)| *is_there).map(|(fd, _)| fd).collect();
-    sandbox.assign(&task(&defaults, &request, &present(signals, are_there))?, &stdio)?;
+    let task = task(&defaults, &request, &present(signals, are_there))?;
+    match sandbox.assign(&task, &stdio) {
+        // It has been killed on the way, and nothing has been started.
+        Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) => {
+            (sandbox, _) = ask(&options.socket)?;
+            sandbox.assign(&task, &stdio)?;
+        }
+        assigned => assigned?,
+    }
     follow(sandbox, false)
+}
+
+/// A sandbox, and what its maker says of the task.
+fn ask(socket: &Path) -> Result<(Sandbox, Box<Defaults>), Error> {
+    let wrong = |reason: &str| Error::Server(socket.into(), reason.into());
+    let mut connection = Connection::to_server(socket)?;
+    connection.ask(&Request::Give, &[])?;
+    let Some((Reply::Given { defaults }, descriptors)) = connection.answer(Some(PATIENCE))? else {
+        return Err(wrong("has closed the connection without an answer"));
+    };
+    let [channel, pidfd] = descriptors.try_into().map_err(|_| wrong("gives no sandbox"))?;
+    // For messages only.
+    let pid = pid_of(pidfd.as_fd()).ok().flatten().unwrap_or(Pid::from_raw(0));
+    Ok((Sandbox::handed_over(pid, pidfd, channel), defaults))
 }

@@ -9,18 +9,17 @@
 pub mod client;
 mod socket;
 
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
 use launch_init::handoff::{Happening, Why};
 use launch_init::signals::SignalQueue;
-use launch_init::sys::{duplicate, give_up_terminal};
+use launch_init::sys::{duplicate, set_ignored};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{getpid, getsid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use self::socket::Socket;
 use crate::command::Command;
@@ -30,7 +29,6 @@ use crate::named::control::{Reply, Request};
 use crate::named::server::{Asked, Server, Source};
 use crate::named::systemd::Manager;
 use crate::pool::{Pool, limits};
-use crate::sys;
 
 /// Serves sandboxes of this kind, of which `size` wait at any time, at the socket `path`, until a signal asks for the end. The
 /// sandboxes that were given away are their owners', and go on. Every signal must be blocked.
@@ -40,33 +38,29 @@ use crate::sys;
 pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> {
     // Who comes from now on waits until the pool is there.
     let socket = Socket::bind(path)?;
-    give_up_the_terminal();
+    forget_ignored_signals();
     // Each that waits takes two descriptors. Those inside get the limits of before.
     let limits = limits()?;
     allow_many_descriptors();
-    let mut pool = Pool::with_limits(template, size, limits)?;
+    let mut pool = Pool::for_others(template, size, limits)?;
     pool.fill_in_background()?;
     let queue = SignalQueue::new().map_err(Error::Signals)?;
     let mut manager = Manager::of(None);
     let mut tell = |happening| manager.iter_mut().for_each(|manager| manager.happened(&happening));
     tell(Happening::Ready);
     let listener = socket.listener.try_clone().map_err(|error| socket.failed(&error))?;
-    let mut serving = Serving { server: Server::new(listener), pool, given: Vec::new() };
+    let mut serving = Serving { server: Server::new(listener), pool, given: Vec::new(), traced: Vec::new() };
     let ended = serving.go_on_until_asked_to_end(&queue);
     tell(Happening::Ending(Why::Stop));
     ended
 }
 
-/// The workloads are not to have it for theirs: they come from elsewhere. As the leader of its session this process would take it
-/// away from others, too.
-fn give_up_the_terminal() {
-    if getsid(None) == Ok(getpid()) {
-        return;
-    }
-    if let Ok(terminal) = File::open("/dev/tty")
-        && let Err(errno) = give_up_terminal(terminal.as_fd())
-    {
-        log::warn!("terminal: commands that are run can reach it: {}", errno.desc());
+/// An interactive shell's `&`, and nohup(1), start a program that ignores some, and what it starts would ignore them too. Here they
+/// are blocked, and read.
+fn forget_ignored_signals() {
+    for signal in (1..=64).filter(|signal| ![libc::SIGPIPE, libc::SIGCHLD].contains(signal)) {
+        // EINVAL: one that nobody may ignore, or that the C library keeps to itself.
+        let _ = set_ignored(signal, false);
     }
 }
 
@@ -75,6 +69,8 @@ struct Serving {
     pool: Pool,
     /// The pidfds of the sandboxes that were given away.
     given: Vec<OwnedFd>,
+    /// Of those that have ended and cannot be reaped yet, since somebody traces them (ptrace(2)).
+    traced: Vec<OwnedFd>,
 }
 
 impl Serving {
@@ -101,8 +97,10 @@ impl Serving {
             if !own[0].is_empty() && asks_to_end(queue)? {
                 return Ok(());
             }
+            self.traced.retain(|pidfd| !reap(pidfd.as_fd()));
             let mut has_ended = own[1..].iter().map(|flags| !flags.is_empty());
-            self.given.retain(|pidfd| !has_ended.next().unwrap_or(false) || !reap(pidfd.as_fd()));
+            let ended = self.given.extract_if(.., |_| has_ended.next().unwrap_or(false));
+            self.traced.extend(ended.filter(|pidfd| !reap(pidfd.as_fd())));
             ready.into_iter().for_each(|(source, flags)| self.server.is_ready(source, flags));
             self.server.tick(Instant::now());
             while let Some(asked) = self.server.next_request() {
@@ -120,7 +118,7 @@ impl Serving {
         match given {
             Ok(sandbox) => {
                 let defaults = Box::new(self.pool.defaults().clone());
-                self.server.reply(client, &Reply::Given { defaults }, sandbox);
+                self.server.reply_last(client, &Reply::Given { defaults }, sandbox);
             }
             Err(reason) => self.server.reply(client, &Reply::Refused { reason }, Vec::new()),
         }
@@ -129,9 +127,17 @@ impl Serving {
     /// A sandbox's channel and pidfd.
     fn give(&mut self) -> Result<Vec<OwnedFd>, Error> {
         let (channel, pidfd) = self.pool.give_away()?;
-        // Where there is no descriptor left for that, it ends with its channel, and nobody has been given it.
-        self.given.push(duplicate(pidfd.as_raw_fd()).map_err(Error::Channel)?);
-        Ok(vec![channel, pidfd])
+        match duplicate(pidfd.as_raw_fd()) {
+            Ok(copy) => {
+                self.given.push(copy);
+                Ok(vec![channel, pidfd])
+            }
+            Err(errno) => {
+                // It ends with its channel.
+                self.given.push(pidfd);
+                Err(Error::Channel(errno))
+            }
+        }
     }
 }
 
@@ -148,5 +154,6 @@ fn asks_to_end(queue: &SignalQueue) -> Result<bool, Error> {
 
 /// Whether it is gone. How it ended, it has told who has it.
 fn reap(pidfd: BorrowedFd<'_>) -> bool {
-    !matches!(sys::wait_for(pidfd), Err(errno) if errno != Errno::ECHILD)
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+    !matches!(waitid(Id::PIDFd(pidfd), flags), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
 }

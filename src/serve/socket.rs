@@ -4,10 +4,13 @@
 
 use std::fs;
 use std::io::{Error as IoError, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
 
 use crate::error::Error;
@@ -68,12 +71,19 @@ fn look_whether_it_is_abandoned(path: &Path) -> Result<(), Error> {
     let wrong = |reason: &str| Err(Error::Server(path.into(), reason.into()));
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => wrong("is there already, and is no socket"),
-        _ => match UnixStream::connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-            Err(error) => Err(failed(path, &error)),
-            Ok(_) => wrong("somebody listens there already"),
+        _ => match connect_at_once(path) {
+            Err(Errno::ECONNREFUSED) => Ok(()),
+            // EAGAIN: so many are waiting there that there is no place for more.
+            Ok(()) | Err(Errno::EAGAIN) => wrong("somebody listens there already"),
+            Err(errno) => Err(failed(path, &errno.into())),
         },
     }
+}
+
+fn connect_at_once(path: &Path) -> Result<(), Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 fn file_of(path: &Path) -> Result<(u64, u64), IoError> {
@@ -82,7 +92,7 @@ fn file_of(path: &Path) -> Result<(u64, u64), IoError> {
 
 fn failed(path: &Path, error: &IoError) -> Error {
     let reason = match error.raw_os_error() {
-        Some(errno) => nix::errno::Errno::from_raw(errno).desc().into(),
+        Some(errno) => Errno::from_raw(errno).desc().into(),
         None => error.to_string(),
     };
     Error::Server(path.into(), reason)
