@@ -51,12 +51,14 @@ pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> 
     let listener = socket.listener.try_clone().map_err(|error| socket.failed(&error))?;
     let mut serving = Serving { server: Server::new(listener), pool, given: Vec::new(), traced: Vec::new() };
     let ended = serving.go_on_until_asked_to_end(&queue);
+    // Who comes from now on is told that nobody listens, and does not wait for an answer while the pool ends.
+    drop(socket);
     tell(Happening::Ending(Why::Stop));
     ended
 }
 
-/// An interactive shell's `&`, and nohup(1), start a program that ignores some, and what it starts would ignore them too. Here they
-/// are blocked, and read.
+/// `&` in a script, and nohup(1), start a program that ignores some, and what it starts would ignore them too. Here they are
+/// blocked, and read.
 fn forget_ignored_signals() {
     for signal in (1..=64).filter(|signal| ![libc::SIGPIPE, libc::SIGCHLD].contains(signal)) {
         // EINVAL: one that nobody may ignore, or that the C library keeps to itself.
