@@ -244,7 +244,7 @@ fn the_window_has_the_same_size_inside_and_a_change_is_told() {
         session.types("stty size\n");
         session.shows("40 100\r\n");
         session.types(
-            "sh -c 'trap \"stty size; exit\" WINCH; echo on $((1+1)).; while :; do sleep 100 & wait; done'\n",
+            "sh -c 'trap \"stty size; exit\" WINCH; echo on $((1+1)).; while :; do sleep 0.01; done'\n",
         );
         session.shows("on 2.");
         // One number: for two of them stty(1) makes two changes.
@@ -285,9 +285,9 @@ fn launch_init_stops_with_its_workload_and_the_calling_shells_fg_and_bg_go_on_wi
         let mut session = Session::start(caller, &SHELL);
         session.shows("inside> ");
         let init = Way::Init.words(&[], &[]).join(" ");
-        // It counts how often it is continued.
+        // It counts how often it is continued. A shell that waits for a child in the background can miss a signal just before it does.
         let script = "n=0; trap 'n=$((n+1)); echo continued $n.' CONT; echo on $((1+1)).; \
-                      while :; do sleep 100 & wait; done";
+                      while :; do sleep 0.01; done";
         session.types(&format!("{init} bash -c \"{}\"\n", script.replace('$', "\\$")));
         session.shows("on 2.");
         for n in 1..=3 {
