@@ -24,6 +24,11 @@ pub(super) const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF
 pub(super) const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 pub(super) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
+/// Copies what is loaded to the other register, which nobody reads. The kernel's walk through a filter, for each number that an ABI
+/// has, ends at the first instruction that it does not know (seccomp_is_const_allow in kernel/seccomp.c): it takes longer than
+/// it saves the programs of an ABI that hardly any is of.
+pub(super) const END_OF_WALK: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
+
 /// Offsets in seccomp_data; seccomp(2).
 pub(super) const NUMBER: u32 = 0;
 pub(super) const ARCHITECTURE: u32 = 4;
@@ -51,14 +56,17 @@ pub(super) struct Table {
     pub(super) refuse_x32: bool,
 }
 
-/// One program for these ABIs; `foreign` is done about all others.
+/// One program for these ABIs, the machine's own first; `foreign` is done about all others.
 ///
 /// # Errors
 /// [`Wrong`]: it would be longer than the kernel takes.
 pub(super) fn program(tables: &[(&Abi, Table)], foreign: &SeccompAction) -> Result<Filter, Wrong> {
     let mut program = vec![instruction(LOAD, ARCHITECTURE)];
-    for (abi, table) in tables {
+    for (place, (abi, table)) in tables.iter().enumerate() {
         let mut body = vec![instruction(LOAD, NUMBER)];
+        if place > 0 {
+            body.push(instruction(END_OF_WALK, 0));
+        }
         search(&ranges(table), table, &mut body)?;
         branch(JUMP_IF_EQUAL, abi.audit, body, &mut program);
     }

@@ -10,7 +10,9 @@ use launch_init::handoff::Instruction;
 use super::Filter;
 use super::abi::{Abi, X32_BIT, X32_IOCTL};
 use super::builtin::{DENIED, TERMINAL_REQUESTS};
-use super::compile::{ARCHITECTURE, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, LOAD, NUMBER, RETURN, instruction};
+use super::compile::{
+    ARCHITECTURE, END_OF_WALK, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, LOAD, NUMBER, RETURN, instruction,
+};
 
 /// Longer ones than this do not compile.
 const MOST: usize = 256;
@@ -62,7 +64,7 @@ impl Program {
     /// everything.
     ///
     /// It is short, and its ways are: whenever it is installed, the kernel compiles it, and walks through it for each number
-    /// of both ABIs.
+    /// of the machine's own ABI, the first of these.
     pub(super) const fn new(abis: [&Abi; 2], refuse_denied: bool, refuse_terminal: bool) -> Self {
         let foreign = if refuse_denied { SECCOMP_RET_KILL_PROCESS } else { SECCOMP_RET_ALLOW };
         let mut draft = Draft {
@@ -75,6 +77,9 @@ impl Program {
         while i < abis.len() {
             let is_this = draft.push(JUMP_IF_EQUAL, abis[i].audit);
             draft.push(LOAD, NUMBER);
+            if i > 0 {
+                draft.push(END_OF_WALK, 0);
+            }
             let ranges = Ranges::of(abis[i], refuse_denied, refuse_terminal);
             draft.search(ranges.all.split_at(ranges.length).0, u32::MAX);
             i += 1;

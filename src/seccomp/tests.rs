@@ -7,7 +7,7 @@ use libc::{EINVAL, ENOSYS, EPERM};
 use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::abi::{AARCH64, Abi, Machine, X32_BIT, X32_IOCTL, X86_64};
-use super::compile::{Decision, Table, program};
+use super::compile::{Decision, END_OF_WALK, Table, program};
 use super::*;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -30,14 +30,20 @@ fn with_capability(number: u32) -> Facts {
 
 /// What one filter returns.
 fn run(filter: &[Instruction], audit: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    trace(filter, audit, number, arguments).0
+}
+
+/// The same, and the codes of the instructions on the way.
+fn trace(filter: &[Instruction], audit: u32, number: u32, arguments: [u64; 6]) -> (u32, Vec<u16>) {
     let data: Vec<u8> = [number, audit, 0, 0]
         .into_iter()
         .flat_map(u32::to_le_bytes)
         .chain(arguments.into_iter().flat_map(u64::to_le_bytes))
         .collect();
-    let (mut at, mut loaded) = (0, 0u32);
+    let (mut at, mut loaded, mut codes) = (0, 0u32, Vec::new());
     loop {
         let step = filter[at];
+        codes.push(step.code);
         at += 1;
         let (skip, operand) =
             (|is: bool| usize::from(if is { step.jump_true } else { step.jump_false }), step.operand);
@@ -53,7 +59,9 @@ fn run(filter: &[Instruction], audit: u32, number: u32, arguments: [u64; 6]) -> 
             0x25 => at += skip(loaded > operand),
             0x35 => at += skip(loaded >= operand),
             0x54 => loaded &= operand,
-            0x06 => return operand,
+            // To the other register, which no instruction here reads.
+            0x07 => {}
+            0x06 => return (operand, codes),
             code => panic!("an instruction of code {code:#x}"),
         }
     }
@@ -127,6 +135,26 @@ fn by_default_each_abi_refuses_the_denied_calls_it_has_and_allows_all_others() {
     }
     // None of them is misspelt.
     assert_eq!(refused, DENIED.iter().map(|denied| denied.name).collect());
+}
+
+#[test]
+fn the_kernel_walks_through_a_filter_for_the_machines_own_abi_alone() {
+    for (machine, abi) in abis() {
+        let ahead =
+            [&machine.denied, &machine.denied_and_terminal, &machine.terminal].map(|it| it.to_filter());
+        for filter in profile_for(machine, &facts(), DOCKER).unwrap().iter().chain(&ahead) {
+            for number in 0..512 {
+                let (_, codes) = trace(filter, abi.audit, number, [0; 6]);
+                let end = codes.iter().position(|code| *code == END_OF_WALK);
+                if abi.audit == machine.native.audit {
+                    assert_eq!(end, None, "{number}");
+                } else {
+                    // After no more than which ABI it is.
+                    assert!(end.is_some_and(|end| end <= 4), "{number}: {codes:x?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
