@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 
 use launch_init::exit::{self, Outcome};
 use serde::Serialize;
@@ -107,14 +107,19 @@ impl StatusLines {
     /// is told of once, and is no reason to end the workload.
     #[cold]
     fn write(&mut self, line: &Line<'_>) {
-        let Some(file) = &mut self.0 else { return };
-        let written = serde_json::to_vec(line).map_err(Into::into).and_then(|mut bytes| {
-            bytes.push(b'\n');
-            file.write_all(&bytes)
-        });
-        if let Err(error) = written {
+        if let Some(file) = &mut self.0
+            && let Err(error) = write_to(file, line)
+        {
             log::warn!("status descriptor: write: {error}");
             self.0 = None;
         }
     }
+}
+
+/// Apart, since it has 4 KiB on the stack, and hardly any launch has such a descriptor.
+#[cold]
+fn write_to(file: &mut File, line: &Line<'_>) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)
 }

@@ -261,7 +261,7 @@ fn own_proc() -> Result<OwnedFd, Error> {
 /// outside; the workload's exec makes the workload readable again. See prctl(2), PR_SET_DUMPABLE.
 fn become_unreadable() -> Result<(), Error> {
     // ps shows the descriptor's number as our name, since we were executed by it; not worth dying for.
-    let _ = sys::set_process_name(c"launch-init");
+    let _ = sys::set_process_name(NAME);
     sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(|errno| Error::Own("PR_SET_DUMPABLE", errno))
 }
 

@@ -808,10 +808,13 @@ pub fn prctl(option: c_int, argument: c_long) -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(option, argument, 0 as c_long, 0 as c_long, 0 as c_long) }).map(drop)
 }
 
-/// Sets the name that ps shows. See prctl(2), PR_SET_NAME.
-pub fn set_process_name(name: &CStr) -> Result<(), Errno> {
+/// Sets the name that ps shows; no more than its first 15 bytes. See prctl(2), PR_SET_NAME.
+pub fn set_process_name(name: &str) -> Result<(), Errno> {
+    let mut terminated = [0; 16];
+    let shown = name.len().min(terminated.len() - 1);
+    terminated[..shown].copy_from_slice(&name.as_bytes()[..shown]);
     // SAFETY: PR_SET_NAME reads at most 16 bytes of a null-terminated string.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, terminated.as_ptr()) }).map(drop)
 }
 
 /// The three capability sets of one process. Bit n stands for capability n. See capabilities(7).

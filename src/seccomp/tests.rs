@@ -140,8 +140,8 @@ fn by_default_each_abi_refuses_the_denied_calls_it_has_and_allows_all_others() {
 #[test]
 fn the_kernel_walks_through_a_filter_for_the_machines_own_abi_alone() {
     for (machine, abi) in abis() {
-        let ahead =
-            [&machine.denied, &machine.denied_and_terminal, &machine.terminal].map(|it| it.to_filter());
+        let ahead = [&machine.denied, &machine.denied_and_terminal, &machine.terminal]
+            .map(compile_ahead::Program::to_filter);
         for filter in profile_for(machine, &facts(), DOCKER).unwrap().iter().chain(&ahead) {
             for number in 0..512 {
                 let (_, codes) = trace(filter, abi.audit, number, [0; 6]);

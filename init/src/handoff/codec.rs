@@ -24,6 +24,8 @@ pub const HEADER: usize = 4 + 2 + 4;
 /// No body is larger: it would be a mistake, and is refused before anything is allocated for it. The arguments
 /// and environment of one exec are limited to 6 MiB (execve(2)).
 const LARGEST_BODY: usize = 16 << 20;
+/// That of a usual launch, in bytes, most of it the environment and the filter.
+const ROOM_FOR_A_PLAN: usize = 4096;
 
 /// A frame that the other end did not write in this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,7 @@ impl Plan {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_with(&self, is_on_one_processor: bool) -> Result<Vec<u8>, Malformed> {
-        let mut w = Writer::frame();
+        let mut w = Writer::frame_of(ROOM_FOR_A_PLAN);
         w.u8(self.log_level);
         w.list(&self.steps, Writer::step);
         w.list(&self.workload.command, |w, s| w.bytes(s.as_bytes()));
@@ -438,7 +440,12 @@ struct Writer(Vec<u8>);
 
 impl Writer {
     fn frame() -> Self {
-        let mut bytes = Vec::with_capacity(256);
+        Self::frame_of(256)
+    }
+
+    /// One that is made without moving it as long as it is no larger than this, in bytes.
+    fn frame_of(room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room);
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend([0; 4]);
@@ -793,9 +800,10 @@ impl<'a> Reader<'a> {
         &mut self,
         mut one: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
-        // No capacity is taken from a number that has not been checked.
-        let mut values = Vec::new();
-        for _ in 0..self.u64()? {
+        let count = self.u64()?;
+        // The number has not been checked, and gets no room but for a usual one.
+        let mut values = Vec::with_capacity(count.min(128) as usize);
+        for _ in 0..count {
             values.push(one(self)?);
         }
         Ok(values)
