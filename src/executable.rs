@@ -28,7 +28,12 @@ use crate::sys::InitFile;
 const EXECUTABLE: u32 = 0o111;
 
 /// The file that this process executes. Its child executes the same until its exec, and finds it here too.
-pub(crate) const OWN: &CStr = c"/proc/self/exe";
+pub(crate) const OWN: &CStr = match CStr::from_bytes_with_nul(&OWN_BYTES) {
+    Ok(path) => path,
+    Err(_) => unreachable!(),
+};
+/// It has a name, so that the linker can lay it where a start reads (scripts/order): all literals of C are in a place of their own.
+static OWN_BYTES: [u8; 15] = *b"/proc/self/exe\0";
 
 /// A file to be executed in the cloned child.
 #[derive(Debug)]

@@ -118,6 +118,7 @@ impl StatusLines {
 
 /// Apart, since it has 4 KiB on the stack, and hardly any launch has such a descriptor.
 #[cold]
+#[inline(never)]
 fn write_to(file: &mut File, line: &Line<'_>) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');

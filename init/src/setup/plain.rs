@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 
 use nix::mount::{MsFlags, mount};
@@ -55,18 +56,20 @@ fn is_plain(step: &Step) -> bool {
 
 /// Mounts it in the caller's tree, whose paths nobody inside has made.
 fn is_mounted(what: &FileSystem, at: &OsStr) -> bool {
-    let (kind, options, flags) = match what {
+    let (kind, options, flags): (_, Cow<'_, str>, _) = match what {
         FileSystem::Proc { hide_pids, only_pids, .. } => {
             let hidden = hide_pids.map(|mode| format!("hidepid={mode}"));
             let options: Vec<_> = hidden.into_iter().chain(only_pids.then(|| "subset=pid".into())).collect();
-            ("proc", options.join(","), MsFlags::MS_NOEXEC)
+            ("proc", options.join(",").into(), MsFlags::MS_NOEXEC)
         }
+        // The usual one, written out: nothing else that a usual start does inside formats numbers, and what does lies elsewhere.
+        FileSystem::Tmpfs { size: None, mode: 0o1777 } => ("tmpfs", "mode=1777".into(), MsFlags::empty()),
         FileSystem::Tmpfs { size, mode } => {
             let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
-            ("tmpfs", format!("mode={mode:o}{size}"), MsFlags::empty())
+            ("tmpfs", format!("mode={mode:o}{size}").into(), MsFlags::empty())
         }
         _ => return false,
     };
-    let options = Some(options.as_str()).filter(|options| !options.is_empty());
+    let options = Some(&*options).filter(|options| !options.is_empty());
     mount(Some(kind), at, Some(kind), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | flags, options).is_ok()
 }
