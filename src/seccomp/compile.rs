@@ -24,9 +24,9 @@ pub(super) const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF
 pub(super) const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 pub(super) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// Copies what is loaded to the other register, which nobody reads. The kernel's walk through a filter, for each number that an ABI
-/// has, ends at the first instruction that it does not know (seccomp_is_const_allow in kernel/seccomp.c): it takes longer than
-/// it saves the programs of an ABI that hardly any is of.
+/// Copies what is loaded to the other register, which nobody reads. The walk that the kernel makes through a filter, for each number
+/// that an ABI has, ends at the first instruction that it does not follow (seccomp_is_const_allow in kernel/seccomp.c): each start
+/// would pay for it, and programs of the second ABI, which are rare, would alone gain by it.
 pub(super) const END_OF_WALK: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
 
 /// Offsets in seccomp_data; seccomp(2).
