@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use support::session::Session;
 use support::{
     Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, marker, processes_with,
-    program, refused, run, stdout_of, until,
+    program, refused, run, stdout_of, text, until,
 };
 
 /// How many wait, unless a test says otherwise.
@@ -335,9 +335,9 @@ fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
         let second = refused(&mut serve(caller, &served.folder, &[]));
         assert_eq!(second, format!("launch: server: {}: somebody listens there already", served.socket()));
         served.server.signal(Signal::SIGKILL);
-        until("it has left its socket", || UnixListener::bind(served.socket()).is_err().then_some(()));
         let Served { folder, server, .. } = served;
         drop(server);
+        assert_eq!(folder.list(""), ["socket"]);
         let next = Served { caller, server: Running::start(&mut serve(caller, &folder, &[])), folder };
         next.is_there();
         assert_eq!(stdout_of(&mut next.shell("echo here")), "here\n");
@@ -349,6 +349,59 @@ fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
             format!("launch: server: {}: is there already, and is no socket", folder.path("socket"))
         );
         assert_eq!(folder.read("socket"), "precious");
+    }
+}
+
+#[test]
+fn of_servers_that_begin_at_once_one_has_the_socket() {
+    for caller in callers() {
+        for left_behind in [false, true] {
+            let folder = Folder::of(caller);
+            let socket = folder.path("socket");
+            if left_behind {
+                drop(UnixListener::bind(&socket).expect("bind"));
+                fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("chmod");
+            }
+            let mut servers: Vec<_> = (0..16)
+                .map(|_| {
+                    let mut server = serve(caller, &folder, &[]);
+                    Running::start(server.stdout(Stdio::null()).stderr(Stdio::piped()))
+                })
+                .collect();
+            let mut refused = Vec::new();
+            until("all but one have ended", || {
+                let has_ended = |server: &mut Running| server.child().try_wait().expect("wait").is_some();
+                refused.extend(servers.extract_if(.., has_ended).map(Running::output));
+                (servers.len() == 1).then_some(())
+            });
+            for output in refused {
+                assert_eq!(code(output.status), 125);
+                let expected = format!("launch: server: {socket}: somebody listens there already\n");
+                assert_eq!(text(&output.stderr), expected);
+            }
+            assert_eq!(folder.list(""), ["socket"]);
+            let mut client = caller.launch(["run", &socket, "--", "true"]);
+            assert_eq!(stdout_of(client.current_dir("/")), "");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_the_sockets_file_may_connect_at_once() {
+    for caller in callers() {
+        for _ in 0..20 {
+            let folder = Folder::of(caller);
+            let mut server = Running::start(&mut serve(caller, &folder, &[]));
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !fs::exists(folder.path("socket")).expect("a folder") {
+                assert!(Instant::now() < deadline, "no socket");
+                std::hint::spin_loop();
+            }
+            drop(UnixStream::connect(folder.path("socket")).expect("it listens"));
+            server.signal(Signal::SIGTERM);
+            assert_eq!(code(server.wait()), 0);
+            assert_eq!(folder.list(""), [""; 0]);
+        }
     }
 }
 
@@ -390,7 +443,7 @@ fn a_pool_may_be_larger_than_the_soft_limit_of_descriptors_which_commands_have_a
 fn who_says_nothing_or_nonsense_is_in_nobodys_way() {
     for caller in callers() {
         let served = Served::start(caller, &[]);
-        let connect = || std::os::unix::net::UnixStream::connect(served.socket());
+        let connect = || UnixStream::connect(served.socket());
         // Only root may connect to another's.
         if caller.uid() == nix::unistd::getuid().as_raw() || nix::unistd::getuid().is_root() {
             let silent: Vec<_> = (0..100).map(|_| connect().expect("connect")).collect();

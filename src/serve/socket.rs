@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{Error as IoError, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -30,18 +33,33 @@ impl Socket {
     /// # Errors
     /// [`Error::Server`]
     pub(super) fn bind(path: &Path) -> Result<Self, Error> {
-        let listener = match bind(path) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                look_whether_it_is_abandoned(path)?;
-                fs::remove_file(path).and_then(|()| bind(path))
-            }
-            bound => bound,
-        };
-        let listener = listener.map_err(|error| failed(path, &error))?;
-        let file = file_of(path).map_err(|error| failed(path, &error))?;
-        let socket = Self { listener, path: path.into(), file };
-        socket.listener.set_nonblocking(true).map_err(|error| socket.failed(&error))?;
+        // Between bind(2) and listen(2) the file is there and refuses everybody. So it gets its name when it listens: whoever waits
+        // for the file may connect at once, and another server does not take it for one that was left behind.
+        let mut elsewhere = OsString::from(path);
+        elsewhere.push(format!(".{:08x}", RandomState::new().build_hasher().finish() as u32));
+        let elsewhere = PathBuf::from(elsewhere);
+        let bound = bind(&elsewhere).and_then(|listener| Ok((listener, file_of(&elsewhere)?)));
+        let (listener, file) = bound.map_err(|error| failed(path, &error))?;
+        let mut socket = Self { listener, path: elsewhere, file };
+        socket.listener.set_nonblocking(true).map_err(|error| failed(path, &error))?;
+        socket.appear(path)?;
         Ok(socket)
+    }
+
+    fn appear(&mut self, path: &Path) -> Result<(), Error> {
+        // Not rename(2), which would replace what is there.
+        let linked = match fs::hard_link(&self.path, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Who removes one has looked at that one: another server may replace it at the same time.
+                let _directory = lock_directory_of(path).map_err(|error| failed(path, &error))?;
+                look_whether_it_is_abandoned(path)?;
+                fs::remove_file(path).and_then(|()| fs::hard_link(&self.path, path))
+            }
+            linked => linked,
+        };
+        linked.map_err(|error| failed(path, &error))?;
+        let elsewhere = std::mem::replace(&mut self.path, path.into());
+        fs::remove_file(elsewhere).map_err(|error| self.failed(&error))
     }
 
     /// What went wrong with it.
@@ -78,6 +96,14 @@ fn look_whether_it_is_abandoned(path: &Path) -> Result<(), Error> {
             Err(errno) => Err(failed(path, &errno.into())),
         },
     }
+}
+
+/// Until the file is closed; see flock(2).
+fn lock_directory_of(path: &Path) -> Result<File, IoError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = File::open(directory)?;
+    directory.lock()?;
+    Ok(directory)
 }
 
 fn connect_at_once(path: &Path) -> Result<(), Errno> {
