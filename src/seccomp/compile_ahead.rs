@@ -19,8 +19,9 @@ const MOST: usize = 256;
 /// The lower half of the second argument; seccomp(2), struct seccomp_data.
 const REQUEST: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
-/// Above all numbers that an ABI has.
-const NUMBERS: u32 = 512;
+/// As many calls are looked for one after the other, in the machine's own ABI and in the second. Fewer would be more instructions to
+/// compile; more, a longer way for each number of the first, which the kernel's walk goes. Measured: docs/performance.md.
+const IN_A_ROW: [usize; 2] = [5, 20];
 
 /// One filter.
 pub(super) struct Program {
@@ -36,25 +37,29 @@ struct Draft {
     ended: usize,
 }
 
-/// One of the two branches of the comparison at this place, and the filter's result there.
+/// One of the two branches of the comparison at this place, and what is done there.
 #[derive(Clone, Copy)]
 struct End {
     at: usize,
     if_true: bool,
-    result: u32,
+    result: Result,
 }
 
-/// What is done from one number on, up to the next range's.
+/// The filter's result; none: it depends on the request.
+type Result = Option<u32>;
+const ALLOW: Result = Some(SECCOMP_RET_ALLOW);
+
+/// Calls of consecutive numbers about which the same is done. All others are allowed.
 #[derive(Clone, Copy)]
-struct Range {
+struct Calls {
     first: u32,
-    /// None: it depends on the request.
-    result: Option<u32>,
+    last: u32,
+    result: Result,
 }
 
 /// In the order of their numbers.
-struct Ranges {
-    all: [Range; 2 * DENIED.len() + 8],
+struct List {
+    all: [Calls; DENIED.len() + 3],
     length: usize,
 }
 
@@ -69,7 +74,7 @@ impl Program {
         let foreign = if refuse_denied { SECCOMP_RET_KILL_PROCESS } else { SECCOMP_RET_ALLOW };
         let mut draft = Draft {
             program: Self { steps: [instruction(RETURN, 0); MOST], length: 0 },
-            ends: [End { at: 0, if_true: false, result: 0 }; MOST],
+            ends: [End { at: 0, if_true: false, result: ALLOW }; MOST],
             ended: 0,
         };
         draft.push(LOAD, ARCHITECTURE);
@@ -80,13 +85,13 @@ impl Program {
             if i > 0 {
                 draft.push(END_OF_WALK, 0);
             }
-            let ranges = Ranges::of(abis[i], refuse_denied, refuse_terminal);
-            draft.search(ranges.all.split_at(ranges.length).0, u32::MAX);
+            let list = List::of(abis[i], refuse_denied, refuse_terminal);
+            draft.search(list.all.split_at(list.length).0, IN_A_ROW[i]);
             i += 1;
             if i < abis.len() {
                 draft.goes_on(is_this, false);
             } else {
-                draft.ends(is_this, false, foreign);
+                draft.ends(is_this, false, Some(foreign));
             }
         }
         draft.append_results();
@@ -119,62 +124,80 @@ impl Draft {
         }
     }
 
-    /// This branch ends with the result.
-    const fn ends(&mut self, at: usize, if_true: bool, result: u32) {
+    /// This branch ends the search.
+    const fn ends(&mut self, at: usize, if_true: bool, result: Result) {
         self.ends[self.ended] = End { at, if_true, result };
         self.ended += 1;
     }
 
     const fn append_results(&mut self) {
-        let mut waiting = self.ended;
-        while waiting > 0 {
-            let result = self.ends[waiting - 1].result;
-            let mut kept = 0;
-            let mut i = 0;
-            while i < waiting {
-                let end = self.ends[i];
-                if end.result == result {
-                    self.goes_on(end.at, end.if_true);
-                } else {
-                    self.ends[kept] = end;
-                    kept += 1;
+        let ended = self.ended;
+        self.lead_here(None);
+        if self.ended < ended {
+            self.decide_by_request();
+        }
+        while self.ended > 0 {
+            let result = self.ends[self.ended - 1].result;
+            self.lead_here(result);
+            self.push(RETURN, result.expect("that of requests came first"));
+        }
+    }
+
+    /// The branches that end so go on with what is pushed next.
+    const fn lead_here(&mut self, result: Result) {
+        let mut kept = 0;
+        let mut i = 0;
+        while i < self.ended {
+            let end = self.ends[i];
+            if is_same(end.result, result) {
+                self.goes_on(end.at, end.if_true);
+            } else {
+                self.ends[kept] = end;
+                kept += 1;
+            }
+            i += 1;
+        }
+        self.ended = kept;
+    }
+
+    /// Appends the search for the number, which is loaded: by halves, and then for at most so many one after the other.
+    const fn search(&mut self, calls: &[Calls], in_a_row: usize) {
+        if calls.len() <= in_a_row {
+            return self.look_for_each(calls);
+        }
+        let (lower, upper) = calls.split_at(calls.len() / 2);
+        let is_upper = self.push(JUMP_IF_AT_LEAST, upper[0].first);
+        self.search(lower, in_a_row);
+        self.goes_on(is_upper, true);
+        self.search(upper, in_a_row);
+    }
+
+    /// One branch of a comparison is that to the next instruction, wherever that can be: of two jumps the kernel makes two.
+    const fn look_for_each(&mut self, calls: &[Calls]) {
+        let mut i = 0;
+        while i < calls.len() {
+            let Calls { first, last, result } = calls[i];
+            i += 1;
+            if last - first < 2 {
+                let mut number = first;
+                while number <= last {
+                    let at = self.push(JUMP_IF_EQUAL, number);
+                    self.ends(at, true, result);
+                    if i == calls.len() && number == last {
+                        self.ends(at, false, ALLOW);
+                    }
+                    number += 1;
                 }
-                i += 1;
-            }
-            self.push(RETURN, result);
-            waiting = kept;
-        }
-    }
-
-    /// Appends the search for the number, which is loaded, among two or more ranges, the last of which goes up to `end`.
-    const fn search(&mut self, ranges: &[Range], end: u32) {
-        if let [below, Range { first, result: Some(result) }, above] = ranges
-            && let (Some(outside), Some(same)) = (below.result, above.result)
-            && outside == same
-            && above.first == *first + 1
-        {
-            let at = self.push(JUMP_IF_EQUAL, *first);
-            self.ends(at, true, *result);
-            self.ends(at, false, outside);
-            return;
-        }
-        let (lower, upper) = ranges.split_at(middle(ranges, end));
-        let at = self.push(JUMP_IF_AT_LEAST, upper[0].first);
-        self.search_on(at, false, lower, upper[0].first);
-        self.search_on(at, true, upper, end);
-    }
-
-    /// This branch goes on with these ranges.
-    const fn search_on(&mut self, at: usize, if_true: bool, ranges: &[Range], end: u32) {
-        match ranges {
-            [Range { result: Some(result), .. }] => self.ends(at, if_true, *result),
-            [Range { result: None, .. }] => {
-                self.goes_on(at, if_true);
-                self.decide_by_request();
-            }
-            _ => {
-                self.goes_on(at, if_true);
-                self.search(ranges, end);
+            } else {
+                let is_above = self.push(JUMP_IF_AT_LEAST, last + 1);
+                let at = self.push(JUMP_IF_AT_LEAST, first);
+                self.ends(at, true, result);
+                self.ends(at, false, ALLOW);
+                if i == calls.len() {
+                    self.ends(is_above, true, ALLOW);
+                } else {
+                    self.goes_on(is_above, true);
+                }
             }
         }
     }
@@ -185,87 +208,78 @@ impl Draft {
         let mut i = 0;
         while i < TERMINAL_REQUESTS.len() {
             let at = self.push(JUMP_IF_EQUAL, TERMINAL_REQUESTS[i]);
-            self.ends(at, true, errno(EPERM));
+            self.ends(at, true, Some(errno(EPERM)));
             i += 1;
             if i == TERMINAL_REQUESTS.len() {
-                self.ends(at, false, SECCOMP_RET_ALLOW);
+                self.ends(at, false, ALLOW);
             }
         }
     }
 }
 
-/// The first range of the upper part, where both parts have about as many numbers that there are. (Halves of the ranges would
-/// make most numbers' ways longer: a few ranges have most of them.)
-const fn middle(ranges: &[Range], end: u32) -> usize {
-    let end = if end < NUMBERS { end } else { NUMBERS };
-    let twice_the_middle = ranges[0].first as u64 + end as u64;
-    let mut best = 1;
-    let mut i = 2;
-    while i < ranges.len() {
-        let (this, that) = (2 * ranges[i].first as u64, 2 * ranges[best].first as u64);
-        if this.abs_diff(twice_the_middle) < that.abs_diff(twice_the_middle) {
-            best = i;
-        }
-        i += 1;
-    }
-    best
-}
-
-impl Ranges {
+impl List {
     const fn of(abi: &Abi, refuse_denied: bool, refuse_terminal: bool) -> Self {
-        let first = Range { first: 0, result: Some(SECCOMP_RET_ALLOW) };
-        let mut ranges = Self { all: [first; 2 * DENIED.len() + 8], length: 1 };
+        let none = Calls { first: 0, last: 0, result: ALLOW };
+        let mut list = Self { all: [none; DENIED.len() + 3], length: 0 };
         let mut number = 0;
         loop {
             // The lowest that has not had its turn.
-            let mut next: Option<Range> = None;
+            let mut next: Option<Calls> = None;
             let mut i = 0;
             while refuse_denied && i < DENIED.len() {
                 if let Some(denied) = abi.denied[i] {
-                    next = lower(next, Range { first: denied, result: Some(errno(DENIED[i].errno)) }, number);
+                    next = lower(next, one(denied, Some(errno(DENIED[i].errno))), number);
                 }
                 i += 1;
             }
             if refuse_terminal {
-                next = lower(next, Range { first: abi.ioctl, result: None }, number);
+                next = lower(next, one(abi.ioctl, None), number);
                 if abi.has_x32 && !refuse_denied {
-                    next = lower(next, Range { first: X32_IOCTL, result: None }, number);
+                    next = lower(next, one(X32_IOCTL, None), number);
                 }
             }
             let Some(call) = next else { break };
-            ranges.add(call);
+            list.add(call);
             number = call.first + 1;
-            ranges.add(Range { first: number, result: Some(SECCOMP_RET_ALLOW) });
         }
         if abi.has_x32 && refuse_denied {
-            ranges.add(Range { first: X32_BIT, result: Some(errno(ENOSYS)) });
-            // That isn't a system call: a tracer sets it to skip one.
-            ranges.add(Range { first: u32::MAX, result: Some(SECCOMP_RET_ALLOW) });
+            // The last number isn't a system call: a tracer sets it to skip one.
+            list.add(Calls { first: X32_BIT, last: u32::MAX - 1, result: Some(errno(ENOSYS)) });
         }
-        ranges
+        list
     }
 
-    const fn add(&mut self, range: Range) {
-        if self.all[self.length - 1].first == range.first {
-            self.length -= 1;
+    const fn add(&mut self, call: Calls) {
+        if self.length > 0 {
+            let before = &mut self.all[self.length - 1];
+            if before.last + 1 == call.first && is_same(before.result, call.result) {
+                before.last = call.last;
+                return;
+            }
         }
-        let goes_on = match (self.all[self.length.saturating_sub(1)].result, range.result) {
-            (Some(one), Some(other)) => self.length > 0 && one == other,
-            _ => false,
-        };
-        if !goes_on {
-            self.all[self.length] = range;
-            self.length += 1;
-        }
+        self.all[self.length] = call;
+        self.length += 1;
     }
 }
 
+const fn one(number: u32, result: Result) -> Calls {
+    Calls { first: number, last: number, result }
+}
+
 /// The lower of two numbers, none below `least`.
-const fn lower(one: Option<Range>, other: Range, least: u32) -> Option<Range> {
+const fn lower(one: Option<Calls>, other: Calls, least: u32) -> Option<Calls> {
     match one {
         _ if other.first < least => one,
         Some(one) if one.first <= other.first => Some(one),
         _ => Some(other),
+    }
+}
+
+const fn is_same(one: Result, other: Result) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => true,
+        _ => false,
     }
 }
 
