@@ -286,11 +286,11 @@ impl Sandbox {
         }
     }
 
-    /// Tells init to do this. May be called once the plan has been handed over. It does not wait: an init that somebody has
-    /// stopped takes some hundred orders, and then no more.
+    /// Tells init to do this. May be called once the plan has been handed over. It does not wait: an init that has no processor,
+    /// or that somebody has stopped, is sent some hundred orders, and then no more until [`Self::channel`] is writable.
     ///
     /// # Errors
-    /// [`Error::Handoff`]; not that init has ended.
+    /// [`Error::Handoff`]; EAGAIN: not now; not that init has ended.
     pub fn order(&self, order: Order) -> Result<(), Error> {
         let frame = order.encode().map_err(Error::Report)?;
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;

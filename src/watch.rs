@@ -272,9 +272,11 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
         let timeout = until.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
         let relayed = self.relay.as_ref().map(Relay::interests).unwrap_or_default();
         let beside = self.beside.interests();
+        let mut of_channel = PollFlags::POLLIN;
+        of_channel.set(PollFlags::POLLOUT, self.beside.holds_orders());
         let mut polled = vec![
             PollFd::new(self.queue.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.sandbox.channel(), PollFlags::POLLIN),
+            PollFd::new(self.sandbox.channel(), of_channel),
         ];
         polled.extend(relayed.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
         polled.extend(beside.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
@@ -288,7 +290,7 @@ impl<F: FnOnce(BorrowedFd<'_>)> Watch<'_, F> {
         let sources = beside.iter().zip(2 + relayed.len()..).filter(|(_, i)| is_ready(*i));
         Ok(Ready {
             has_signals: is_ready(0),
-            has_events: is_ready(1) || self.has_more,
+            has_events: flags(1).intersects(!PollFlags::POLLOUT) || self.has_more,
             relay: sides.collect(),
             beside: sources.map(|((source, ..), i)| (*source, flags(i))).collect(),
         })

@@ -724,6 +724,12 @@ fn a_workload_that_never_ceases_to_tell_of_itself_holds_up_nobody() {
     }
 }
 
+/// How many its monitor has given to init, while it may be about to write of another.
+fn given_signals(place: &Place, name: &str) -> usize {
+    let events = fs::read_to_string(place.path(name, "events.jsonl")).expect("events");
+    events.matches("\"event\":\"signal\"").count()
+}
+
 #[test]
 fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
     for caller in callers() {
@@ -731,17 +737,47 @@ fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
         place.start("web", &[], "exec sleep 1000");
         let init = nix::unistd::Pid::from_raw(place.state("web")["init_pid"].as_i64().unwrap() as i32);
         kill(init, Signal::SIGSTOP).unwrap();
+        // More than it is sent before it goes on. Nobody is refused, and who only asks is answered.
         let mut connection = place.connect("web");
-        let mut ask = || connection.ask(json!({ "request": "signal", "signal": 23 }));
-        let refused = (0..5000).map(|_| ask()).find(|reply| reply["reply"] != "done");
-        assert_eq!(refused.unwrap()["reply"], "refused");
-        assert_eq!(place.ask("web", request("state"))["state"]["phase"], "running");
-        kill(init, Signal::SIGCONT).unwrap();
-        let reply = until("there is room again", || {
-            let reply = place.ask("web", json!({ "request": "stop", "grace_ms": null }));
-            (reply["reply"] == "ended").then_some(reply)
+        let signals = std::thread::spawn(move || {
+            (0..1000).all(|_| connection.ask(json!({ "request": "signal", "signal": 28 }))["reply"] == "done")
         });
-        assert_eq!(reply["state"]["exit_status"], 143);
+        let given = || given_signals(&place, "web");
+        until("some were given", || (given() > 100).then_some(()));
+        assert_eq!(place.ask("web", request("state"))["state"]["phase"], "running");
+        assert!(!signals.is_finished());
+        kill(init, Signal::SIGCONT).unwrap();
+        assert!(signals.join().unwrap());
+        assert_eq!(given(), 1000);
+        let reply = place.ask("web", json!({ "request": "stop", "grace_ms": null }));
+        assert_eq!((&reply["reply"], &reply["state"]["exit_status"]), (&json!("ended"), &json!(143)));
+    }
+}
+
+#[test]
+fn a_pid_1_that_takes_no_more_orders_is_killed_where_it_does_not_stop() {
+    for caller in callers() {
+        let place = Place::of(caller);
+        place.start("web", &[], "exec sleep 1000");
+        let init = nix::unistd::Pid::from_raw(place.state("web")["init_pid"].as_i64().unwrap() as i32);
+        kill(init, Signal::SIGSTOP).unwrap();
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                let mut client = place.connect("web");
+                std::thread::spawn(move || {
+                    std::iter::repeat_with(|| client.ask(json!({ "request": "signal", "signal": 28 })))
+                        .find(|reply| reply["reply"] != "done")
+                })
+            })
+            .collect();
+        let given = || given_signals(&place, "web");
+        until("many were given", || (given() > 250).then_some(()));
+        let reply = place.ask("web", json!({ "request": "stop", "grace_ms": 0 }));
+        assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));
+        for sender in senders {
+            let reply = sender.join().unwrap().unwrap();
+            assert_eq!(reply, json!({ "reply": "refused", "reason": "has ended (exit status 137)" }));
+        }
     }
 }
 

@@ -190,6 +190,11 @@ impl Beside {
         }
     }
 
+    /// Whether [`Self::tick`] is wanted when the sandbox's channel is writable.
+    pub fn holds_orders(&self) -> bool {
+        self.monitor.as_ref().is_some_and(Monitor::holds_orders)
+    }
+
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
         let monitor = self.monitor.as_ref().and_then(Monitor::deadline);

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,8 @@ pub struct Monitor {
     early: Vec<(EarlyJoin, Instant)>,
     join_context: JoinContext,
     joiners: Vec<Joiner>,
+    /// Orders that the channel has no room for yet, and who is to hear when it has. Each is of a client that waits.
+    held: VecDeque<(Order, Option<u64>)>,
     removes: bool,
     /// Whether the workload has one of the sandbox's own.
     has_terminal: bool,
@@ -99,6 +102,7 @@ impl Monitor {
             early: Vec::new(),
             join_context,
             joiners: Vec::new(),
+            held: VecDeque::new(),
             removes,
             has_terminal: plan.init.workload.group == Group::Session,
             write_at: None,
@@ -169,6 +173,11 @@ impl Monitor {
         }
     }
 
+    /// Whether [`Self::tick`] is wanted when the sandbox's channel is writable.
+    pub fn holds_orders(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
         let early = self.early.iter().map(|(_, until)| *until);
@@ -178,6 +187,7 @@ impl Monitor {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, sandbox: &Sandbox) {
         self.server.tick(now);
+        self.give_held(sandbox);
         let is_starting = self.life.state.phase == Phase::Starting;
         for (join, until) in std::mem::take(&mut self.early) {
             if is_starting && now < until {
@@ -223,7 +233,9 @@ impl Monitor {
         self.server.take_all_in();
         let has_ended =
             refused(format!("has ended (exit status {})", self.life.state.exit_status.unwrap_or_default()));
-        for ((client, ..), _) in std::mem::take(&mut self.early) {
+        let early = std::mem::take(&mut self.early).into_iter().map(|((client, ..), _)| client);
+        let held = std::mem::take(&mut self.held).into_iter().filter_map(|(_, client)| client);
+        for client in early.chain(held) {
             self.server.reply(client, &has_ended, Vec::new());
         }
         while let Some(Asked { client, request, .. }) = self.server.next_request() {
@@ -274,11 +286,16 @@ impl Monitor {
                 self.waiting.push((client, Waits::Ready));
                 return self.tell_waiting();
             }
-            Request::Signal { signal } => self.signal(signal, sandbox),
+            Request::Signal { signal } if !(1..=64).contains(&signal) => refused("signals go from 1 to 64"),
+            Request::Signal { signal } => match self.order(Order::Signal { signal }, Some(client), sandbox) {
+                Ok(true) => Reply::Done,
+                Ok(false) => return,
+                Err(error) => refused(error.reason()),
+            },
             Request::Stop { grace_ms } => {
                 let grace = grace_ms.map(Duration::from_millis);
-                match sandbox.order(Order::Stop { grace }) {
-                    Ok(()) => {
+                match self.order(Order::Stop { grace }, None, sandbox) {
+                    Ok(_) => {
                         let given = grace.unwrap_or(Duration::from_millis(self.life.state.grace_ms));
                         self.asked_to_stop = self.asked_to_stop.into_iter().chain([given]).min();
                         self.life.is_stopped();
@@ -294,8 +311,8 @@ impl Monitor {
             }
             Request::Restart { grace_ms } => {
                 let grace = grace_ms.map(Duration::from_millis);
-                match sandbox.order(Order::Restart { grace }) {
-                    Ok(()) => return self.waiting.push((client, Waits::Restart(self.life.runs))),
+                match self.order(Order::Restart { grace }, None, sandbox) {
+                    Ok(_) => return self.waiting.push((client, Waits::Restart(self.life.runs))),
                     Err(error) => refused(error.reason()),
                 }
             }
@@ -320,18 +337,40 @@ impl Monitor {
         Reply::State { state: Box::new(self.life.state.clone()), usage: None }
     }
 
-    fn signal(&mut self, signal: i32, sandbox: &Sandbox) -> Reply {
-        if !(1..=64).contains(&signal) {
-            return refused("signals go from 1 to 64");
-        }
-        match sandbox.order(Order::Signal { signal }) {
-            Ok(()) => {
-                self.events
-                    .write("signal", json!({ "signal": signal, "signal_name": signals::name(signal) }));
-                Reply::Done
+    /// Gives init an order, now or as soon as the channel has room again; returns whether that was now. Else `client` hears of it
+    /// then.
+    fn order(&mut self, order: Order, client: Option<u64>, sandbox: &Sandbox) -> Result<bool, Error> {
+        // Not past those that are held already.
+        if self.held.is_empty() {
+            match self.give(order, sandbox) {
+                Err(Error::Handoff(Errno::EAGAIN)) => {}
+                given => return given.map(|()| true),
             }
-            Err(error) => refused(error.reason()),
         }
+        self.held.push_back((order, client));
+        Ok(false)
+    }
+
+    fn give_held(&mut self, sandbox: &Sandbox) {
+        while let Some((order, client)) = self.held.front().copied() {
+            let reply = match self.give(order, sandbox) {
+                Err(Error::Handoff(Errno::EAGAIN)) => return,
+                Err(error) => refused(error.reason()),
+                Ok(()) => Reply::Done,
+            };
+            self.held.pop_front();
+            if let Some(client) = client {
+                self.server.reply(client, &reply, Vec::new());
+            }
+        }
+    }
+
+    fn give(&mut self, order: Order, sandbox: &Sandbox) -> Result<(), Error> {
+        sandbox.order(order)?;
+        if let Order::Signal { signal } = order {
+            self.events.write("signal", json!({ "signal": signal, "signal_name": signals::name(signal) }));
+        }
+        Ok(())
     }
 
     /// The command runs, or does not, between the client and the process that joins: that is all that is known here.
