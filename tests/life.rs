@@ -210,6 +210,60 @@ fn those_left_over_are_asked_to_end_and_the_status_is_the_workloads() {
 }
 
 #[test]
+fn one_who_entered_from_outside_is_asked_to_end_when_the_workload_has_ended_by_itself() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("who enters from outside", "that takes root");
+    }
+    // Root's sandbox: those of others may send nothing to whoever is root outside.
+    for caller in callers().into_iter().filter(|caller| caller.uid() == 0) {
+        let mut command = caller.launch([""; 0]);
+        command.stdin(Stdio::piped());
+        let mut launch = Launch::start(&mut command, &["--grace", "1000s"], "read -r line; exit 5");
+        let folder = public_folder();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let script = format!(
+            "trap \"echo tidied up > '{}'; exit 0\" TERM; : > '{}'; while :; do sleep 0.1; done",
+            file("out"),
+            file("ready")
+        );
+        let mut enter = Command::new("nsenter");
+        enter.args(["--target", &launch.init.to_string(), "--pid", "sh", "-c", &script]);
+        let mut guest = Running::start(enter.stdin(Stdio::null()));
+        until("it is ready", || Path::new(&file("ready")).exists().then_some(()));
+        drop(launch.running.child().stdin.take());
+        assert_eq!(code(launch.running.wait()), 5);
+        assert_eq!(code(guest.wait()), 0);
+        assert_eq!(fs::read_to_string(file("out")).expect("out"), "tidied up\n");
+    }
+}
+
+#[test]
+fn where_nobody_is_left_over_the_kernel_does_not_look_at_every_process_of_the_machine() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        return cannot_run("which signals PID 1 sends", "strace is missing");
+    }
+    for caller in callers() {
+        for (options, script, expected) in [
+            (&[][..], "exit 0", 0),
+            (&[], "sleep 1000 & exit 0", 1),
+            (&[], "(exit 0); exit 0", 1),
+            // Who may unmount /proc does not find it in use.
+            (&["--cap-add", "SYS_ADMIN"], "umount /proc", 1),
+        ] {
+            let folder = public_folder();
+            let log = folder.path().join("calls");
+            let mut command = caller.command("strace");
+            command.args(["-f", "-e", "trace=kill", "-o"]).arg(&log).arg(program());
+            let output = run(command.args(options).args(["--", "sh", "-c", script]).current_dir("/"));
+            assert_eq!(code(output.status), 0, "{}", text(&output.stderr));
+            let log = fs::read_to_string(&log).expect("strace's log");
+            let to_all = log.lines().filter(|line| line.contains("kill(-1, SIGTERM")).count();
+            assert_eq!(to_all, expected, "{script}: {log}");
+        }
+    }
+}
+
+#[test]
 fn those_left_over_who_ignore_sigterm_are_killed_when_the_grace_is_over() {
     for caller in callers() {
         let start = Instant::now();
@@ -295,11 +349,12 @@ fn pid_1_holds_nothing_of_the_workloads_open() {
         let expected = until("PID 1 has let go", || {
             let mut open = open(launch.init);
             open.sort();
-            (open.len() == 6 && open[..3] == null_only).then_some(open)
+            (open.len() == 7 && open[..3] == null_only).then_some(open)
         });
         // The workload's pidfd, which older kernels and newer ones show in two ways.
         assert!(expected.iter().any(|file| file.contains("pidfd")), "{expected:?}");
         assert!(expected.contains(&"anon_inode:[signalfd]".into()), "{expected:?}");
+        assert!(expected.iter().any(|file| file.ends_with("/loadavg")), "{expected:?}");
         assert!(expected.iter().any(|file| file.starts_with("socket:[")), "{expected:?}");
     }
 }

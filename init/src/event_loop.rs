@@ -525,7 +525,9 @@ impl EventLoop<'_> {
             Action::Forward(signal) => self.forward(signal),
             // SIGTERM has found nobody to be woken up for it, or killed.
             Action::SignalEveryone(libc::SIGCONT | libc::SIGKILL) if self.is_alone => {}
-            Action::SignalEveryone(signal) => self.is_alone = !everyone::signal(signal),
+            Action::SignalEveryone(signal) => {
+                self.is_alone = everyone::is_nobody() || !everyone::signal(signal);
+            }
             Action::StopSelf => {
                 self.tell(Moment::StopsSelf);
                 terminal::stop();

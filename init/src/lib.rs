@@ -76,6 +76,10 @@ pub fn called_as_init(arguments: &[OsString]) -> bool {
 
 /// linux/capability.h. With it a chroot can be left.
 const CAP_SYS_CHROOT: u32 = 18;
+/// With it file systems are unmounted.
+const CAP_SYS_ADMIN: u32 = 21;
+/// With it, or the one before, a process gets the pid that was chosen for it: clone(2), set_tid.
+const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// Whether a program with these arguments is PID 1 under a launcher.
 fn is_under_launch(arguments: &[OsString]) -> bool {
@@ -166,6 +170,10 @@ fn live(channel: &'static Channel, mut plan: Plan, orders: Vec<u8>) -> Result<En
     // Before the steps: afterwards every proc of this mount namespace may be partly covered.
     let proc = if privileges::need_proc(&plan.workload) { Some(own_proc()?) } else { None };
     let ready = setup::carry_out(&plan.steps, Some(channel.as_fd()))?;
+    // Who may unmount /proc shall not find it in use, and who may choose pids could hide.
+    if ![CAP_SYS_ADMIN, CAP_CHECKPOINT_RESTORE].iter().any(|it| plan.workload.may_have(*it)) {
+        everyone::keep_in_view();
+    }
     close_descriptors_of(&plan);
     if ready.is_chrooted {
         plan.workload.forbid(CAP_SYS_CHROOT);

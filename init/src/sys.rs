@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_uint, c_
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -340,10 +340,21 @@ pub fn was_executed_as_root() -> bool {
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
 }
 
+static FORKED: AtomicU32 = AtomicU32::new(0);
+
+/// How many children this process has made by [`fork`] and [`fork_sharing_memory`].
+pub fn forked() -> u32 {
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// fork(2), from a process with one thread.
 pub fn fork() -> Result<ForkResult, Errno> {
     // SAFETY: PID 1 has one thread, so the child finds no lock held by a thread that it doesn't have.
-    unsafe { nix::unistd::fork() }
+    let forked = unsafe { nix::unistd::fork() }?;
+    if forked.is_parent() {
+        FORKED.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(forked)
 }
 
 /// Runs `child` in a new process that shares this one's memory; returns its pid and pidfd when it has been executed or has
@@ -390,6 +401,7 @@ unsafe fn clone_on_this_stack(
     // never two who use it. Of the stack it uses until then what is at `here` and, for the call, far less than FRAMES below; no
     // signal handler runs, since every signal is blocked. From `top` downwards it is free, and the kernel extends it.
     let pid = Errno::result(unsafe { libc::clone(start, top.cast(), flags, argument, here) })?;
+    FORKED.fetch_add(1, Ordering::Relaxed);
     // SAFETY: CLONE_PIDFD made this descriptor, and nobody else knows of it.
     Ok((Pid::from_raw(pid), unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
@@ -522,18 +534,27 @@ pub fn wait_any() -> Result<Waited, Errno> {
     }
 }
 
+/// Whether there are children, dead ones that have not been reaped among them.
+pub fn has_children() -> bool {
+    peek() != Err(Errno::ECHILD)
+}
+
 /// A child that has ended and has not been reaped, without reaping it. See waitid(2), WNOWAIT.
 pub fn peek_any() -> Result<Option<Pid>, Errno> {
+    match peek() {
+        Err(Errno::ECHILD) => Ok(None),
+        peeked => peeked,
+    }
+}
+
+fn peek() -> Result<Option<Pid>, Errno> {
     // SAFETY: siginfo_t is a plain C struct that zero is a value of.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     // SAFETY: the pointer is to a live siginfo_t.
-    match Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) {
-        // SAFETY: for a child's change of state the kernel fills in the pid; it is zero where there is none.
-        Ok(_) => Ok(Some(unsafe { info.si_pid() }).filter(|pid| *pid != 0).map(Pid::from_raw)),
-        Err(Errno::ECHILD) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })?;
+    // SAFETY: for a child's change of state the kernel fills in the pid; it is zero where there is none.
+    Ok(Some(unsafe { info.si_pid() }).filter(|pid| *pid != 0).map(Pid::from_raw))
 }
 
 /// kill(2) with the number of any signal, the real-time ones included; `pid` as there (negative: a group).

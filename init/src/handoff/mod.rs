@@ -359,6 +359,11 @@ impl Workload {
             sets.allowed &= !(1 << capability);
         }
     }
+
+    /// Whether somebody of it may ever have this capability.
+    pub(crate) fn may_have(&self, capability: u32) -> bool {
+        self.capabilities.as_ref().is_none_or(|sets| sets.allowed & 1 << capability != 0)
+    }
 }
 
 /// The commands by which init learns how the workload is, for `/bin/sh -c`. They run as the workload does, in the same
