@@ -148,9 +148,8 @@ pub(crate) fn protected(path: &CStr, file: BorrowedFd<'_>) -> Result<OwnedFd, Er
 /// Whether the path of the file behind `link`, one of /proc, leads to it for the caller's user, also without capabilities: a
 /// root inside has none over what is another user's.
 fn is_reachable(link: &Path, hidden: &[&OsStr]) -> bool {
-    let Ok(path) = readlink(link) else { return false };
-    let path = Path::new(&path);
-    let is_there = || stat(path).is_ok_and(|there| stat(link).is_ok_and(|own| is_same(&own, &there)));
+    let Ok(path) = std::fs::read_link(link) else { return false };
+    let is_there = || stat(&path).is_ok_and(|there| stat(link).is_ok_and(|own| is_same(&own, &there)));
     if hidden.iter().any(|directory| path.starts_with(directory)) || !is_there() {
         return false;
     }

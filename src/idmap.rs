@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use launch_init::sys::{open, read_short};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlink};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, Pid, access};
@@ -132,7 +132,7 @@ pub fn write(
 /// Whether this process is in the machine's own PID namespace, and /proc is that one's: in a proc of any other, it would not
 /// have a self. Then a child has the number there that it has here.
 fn is_in_initial_namespace() -> bool {
-    readlink("/proc/self/ns/pid").is_ok_and(|link| link == INITIAL_NAMESPACE)
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_NAMESPACE)
 }
 
 /// The number that the process has in /proc, which may be that of an outer PID namespace. Its own in ours could be

@@ -18,6 +18,8 @@ use launch::named::beside::{self, Beside};
 use launch::named::commands;
 use launch::named::detach::{self, Detached, Waiting};
 use launch::named::name::Name;
+use launch::named::settings::Settings;
+use launch::sandbox::Sandbox;
 use launch::status::StatusLines;
 use launch::stdout::print;
 use launch::{Command, Error, SignalState, explain, log_lines, serve, watch};
@@ -58,19 +60,19 @@ fn launch(words: Vec<OsString>) -> Result<u8, Error> {
     // Before anything else: from here on no signal is lost, and none ends us in the middle of a launch.
     // And SIGCHLD: a caller that ignores it would have the kernel throw init's status away.
     let signals = signals::take_over().map_err(Error::Signals)?;
-    match quick::read(&words) {
-        Some(cli) => run(&cli, &Arguments::default(), signals),
-        None => match quick::read_run(&words) {
-            Some(brought) => bring(&brought, signals),
-            None => launch_by_definition(words, signals),
-        },
+    match &quick::read(&words) {
+        Some(cli) => run(cli, &Arguments::default(), signals),
+        None => launch_otherwise(words, signals),
     }
 }
 
 /// What is not plain.
 #[cold]
 #[inline(never)]
-fn launch_by_definition(words: Vec<OsString>, signals: SignalState) -> Result<u8, Error> {
+fn launch_otherwise(words: Vec<OsString>, signals: SignalState) -> Result<u8, Error> {
+    if let Some(brought) = quick::read_run(&words) {
+        return bring(&brought, signals);
+    }
     let arguments =
         Arguments::read(words.clone(), Homes::of_caller).inspect_err(|error| tell_status(&words, error))?;
     let request = cli::parse(arguments.tokens().to_vec()).map_err(|error| arguments.blame(error));
@@ -122,12 +124,7 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
     let mut status = StatusLines::to(cli.status_fd())?;
     let mut beside = Beside::of(launching, is_nameless);
     let outcome = descriptors.and_then(|()| {
-        let (mut command, terminal) = command(cli, signals);
-        let plan = command.plan()?;
-        beside.prepare(&settings, &mut command, &plan)?;
-        let mut sandbox = command.carry_out(&plan)?;
-        // They may hold megabytes of arguments, and the workload's ends of pipes.
-        drop((command, plan));
+        let (mut sandbox, terminal) = begin(cli, &settings, &mut beside, signals)?;
         let queue = SignalQueue::new().map_err(Error::Signals)?;
         // Whoever reads what the workload writes shall see its end when the workload closes it, not when we end. A monitor
         // has let go already.
@@ -144,6 +141,20 @@ fn run(cli: &Cli, arguments: &Arguments, signals: SignalState) -> Result<u8, Err
         Err(error) => status.failed(error),
     }
     beside.end(outcome).map(launch::Outcome::code)
+}
+
+/// Not inlined: what is only needed until here may be megabytes of arguments, the workload's ends of pipes, and a page of the stack.
+#[inline(never)]
+fn begin(
+    cli: &Cli,
+    settings: &Settings,
+    beside: &mut Beside,
+    signals: SignalState,
+) -> Result<(Sandbox, Terminal), Error> {
+    let (mut command, terminal) = command(cli, signals);
+    let plan = command.plan()?;
+    beside.prepare(settings, &mut command, &plan)?;
+    Ok((command.carry_out(&plan)?, terminal))
 }
 
 /// The caller's own process, when another one lives on.

@@ -1232,7 +1232,9 @@ fn environment(variables: &Variables, inherited: &[OsString]) -> Vec<OsString> {
         !set[i + 1..].iter().any(|(later, _)| later == key)
     };
     let set = (0..set.len()).filter(last).map(|i| variable_of(&set[i].0, &set[i].1));
-    inherited.iter().filter(|variable| !gone(variable)).cloned().chain(set).collect()
+    let mut environment = Vec::with_capacity(inherited.len() + variables.set.len());
+    environment.extend(inherited.iter().filter(|variable| !gone(variable)).cloned().chain(set));
+    environment
 }
 
 #[cfg(test)]

@@ -340,6 +340,13 @@ pub fn was_executed_as_root() -> bool {
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
 }
 
+/// stdin, stdout or stderr, by its number; std's own would allocate buffers too.
+pub fn standard(number: RawFd) -> BorrowedFd<'static> {
+    assert!((libc::STDIN_FILENO..=libc::STDERR_FILENO).contains(&number), "{number} is none of the three");
+    // SAFETY: as with Stdin::as_fd of std: the three are nobody's to close, and stay open for as long as the program runs.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
 static FORKED: AtomicU32 = AtomicU32::new(0);
 
 /// How many children this process has made by [`fork`] and [`fork_sharing_memory`].

@@ -8,15 +8,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 
 use crate::handoff::Group;
 use crate::signals::{self, Received};
+use crate::sys;
 
 /// What the terminal sends to a foreground group by itself; see termios(3), tty_ioctl(4) and signal(7).
 const OF_A_TERMINAL: [i32; 7] =
@@ -49,17 +49,10 @@ pub struct Terminal {
 impl Terminal {
     /// Looks at stdin, stdout and stderr.
     pub fn of_caller() -> Self {
-        let terminals = [
-            std::io::stdin().is_terminal(),
-            std::io::stdout().is_terminal(),
-            std::io::stderr().is_terminal(),
-        ];
-        let copy = match terminals {
-            [true, _, _] => std::io::stdin().as_fd().try_clone_to_owned().ok(),
-            [_, true, _] => std::io::stdout().as_fd().try_clone_to_owned().ok(),
-            [_, _, true] => std::io::stderr().as_fd().try_clone_to_owned().ok(),
-            _ => None,
-        };
+        let standard = [0, 1, 2].map(sys::standard);
+        let terminals = standard.map(|fd| isatty(fd) == Ok(true));
+        let first = standard.iter().zip(terminals).find(|(_, is_terminal)| *is_terminal);
+        let copy = first.and_then(|(fd, _)| fd.try_clone_to_owned().ok());
         let in_foreground = copy.as_ref().is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()));
         let group = group(terminals, in_foreground, in_foreground && getpgrp() == getpid());
         Self { terminal: copy, group, on_demand: false }
@@ -78,8 +71,8 @@ impl Terminal {
     /// The same, but the workload shall be in a group of its own in any case: in the foreground if stdin is the
     /// terminal and its foreground is ours.
     pub(crate) fn for_a_group_of_its_own(self) -> Self {
-        let stdin = std::io::stdin();
-        let foreground = stdin.is_terminal() && tcgetpgrp(&stdin) == Ok(getpgrp());
+        let stdin = sys::standard(0);
+        let foreground = isatty(stdin) == Ok(true) && tcgetpgrp(stdin) == Ok(getpgrp());
         Self { group: Group::Own { foreground }, ..self }
     }
 

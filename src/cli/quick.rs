@@ -18,6 +18,7 @@ use crate::privileges;
 use crate::spec;
 
 /// What clap makes of this command line, the program's name first; or none, where that is for clap to say.
+#[inline(never)]
 pub fn read(line: &[OsString]) -> Option<Cli> {
     let words = line.get(1..)?;
     let dashes = words.iter().position(|word| word == "--")?;

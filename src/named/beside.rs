@@ -41,8 +41,9 @@ const READERS_PATIENCE: Duration = Duration::from_secs(2);
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Beside {
-    monitor: Option<Monitor>,
-    output: Option<Output>,
+    /// In boxes is what most launches have none of, and what would take a page of the stack.
+    monitor: Option<Box<Monitor>>,
+    output: Option<Box<Output>>,
     manager: Option<Manager>,
     pid_file: Option<PidFile>,
     id_file: Option<IdFile>,
@@ -81,6 +82,17 @@ impl Beside {
         if self.until_ready {
             self.manager = Manager::of(self.launching.as_ref().map(Launching::caller));
         }
+        if settings.name.is_some() || settings.id_file.is_some() || settings.log.is_some() {
+            self.make_known(settings, command, plan)?;
+        }
+        self.pid_file = settings.pid_file.as_deref().map(PidFile::prepare).transpose()?;
+        Ok(())
+    }
+
+    /// What is there for others than the caller. Apart, since it takes a page of the stack.
+    #[cold]
+    #[inline(never)]
+    fn make_known(&mut self, settings: &Settings, command: &mut Command, plan: &Plan) -> Result<(), Error> {
         let needs_id = settings.name.is_some() || settings.id_file.is_some();
         let id = if needs_id { random_digits(32)? } else { String::new() };
         let mut log = settings.log.as_deref().map(absolute);
@@ -97,16 +109,15 @@ impl Beside {
                 monitor: (std::process::id() as i32, own_start()),
             };
             let state = life::first(identity, plan, &life::now());
-            self.monitor = Some(Monitor::begin(claimed, state, settings.removes, plan)?);
+            self.monitor = Some(Box::new(Monitor::begin(claimed, state, settings.removes, plan)?));
         }
         if let Some(path) = log {
             let log = LogFile::open(&path, settings.log_max_size, settings.log_max_files)?;
             let (output, ends) = Output::new(Some(log), !settings.detach)?;
             command.stdout(ends.stdout).stderr(ends.stderr);
-            self.output = Some(output);
+            self.output = Some(Box::new(output));
         }
         self.id_file = settings.id_file.as_deref().map(|path| IdFile::make(path, &id)).transpose()?;
-        self.pid_file = settings.pid_file.as_deref().map(PidFile::prepare).transpose()?;
         Ok(())
     }
 
@@ -155,7 +166,7 @@ impl Beside {
     fn detach(&mut self) {
         if let Some(launching) = self.launching.take() {
             // Whoever reads the state now finds it so.
-            self.monitor.iter_mut().for_each(Monitor::write_what_changed);
+            self.monitor.iter_mut().for_each(|monitor| monitor.write_what_changed());
             launching.succeed();
         }
     }
@@ -192,14 +203,14 @@ impl Beside {
 
     /// Whether [`Self::tick`] is wanted when the sandbox's channel is writable.
     pub fn holds_orders(&self) -> bool {
-        self.monitor.as_ref().is_some_and(Monitor::holds_orders)
+        self.monitor.as_deref().is_some_and(Monitor::holds_orders)
     }
 
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        let monitor = self.monitor.as_ref().and_then(Monitor::deadline);
+        let monitor = self.monitor.as_deref().and_then(Monitor::deadline);
         let manager = self.manager.as_ref().and_then(Manager::deadline);
-        let output = self.output.as_ref().and_then(Output::deadline);
+        let output = self.output.as_deref().and_then(Output::deadline);
         monitor.into_iter().chain(manager).chain(output).min()
     }
 
@@ -218,7 +229,7 @@ impl Beside {
 
     /// Whether a command has asked the sandbox to stop, and the shortest grace that it was given.
     pub fn asked_to_stop(&self) -> Option<Duration> {
-        self.monitor.as_ref().and_then(Monitor::asked_to_stop)
+        self.monitor.as_deref().and_then(Monitor::asked_to_stop)
     }
 
     /// Init is killed for that.
