@@ -548,7 +548,9 @@ impl EventLoop<'_> {
         None
     }
 
-    /// The next run of the workload.
+    /// The next run of the workload. Apart, with what it has on the stack.
+    #[cold]
+    #[inline(never)]
     fn start(&mut self) -> Option<End> {
         let runs = self.runs?;
         self.settle();
@@ -573,6 +575,8 @@ impl EventLoop<'_> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn probe(&mut self, probe: Probe) -> Option<End> {
         let runs = self.runs?;
         self.settle();
