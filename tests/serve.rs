@@ -247,9 +247,18 @@ fn a_pool_whose_sandboxes_were_all_killed_is_filled_again() {
         let served = Served::start(caller, &[]);
         assert_eq!(stdout_of(&mut served.shell("echo up")), "up\n");
         served.is_there();
-        for pid in children(served.server.pid().as_raw()) {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+        let killed = children(served.server.pid().as_raw());
+        for pid in &killed {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("kill");
         }
+        // One that is still about to die may be given out, and its client would have to ask for more than one other.
+        let is_dead = |pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.map_or(true, |stat| {
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+            })
+        };
+        until("they are dead", || killed.iter().all(is_dead).then_some(()));
         assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
         served.is_there();
     }
