@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 use support::{
-    Caller, DEADLINE, Running, callers, cannot_run, code, code_and_stderr, marker, processes_with, program,
-    public_folder, run, stdout_of, text, until,
+    Caller, DEADLINE, Running, callers, cannot_run, code, code_and_stderr, is_alive, marker, processes_with,
+    program, public_folder, run, stdout_of, text, until,
 };
 use tempfile::TempDir;
 
@@ -65,14 +65,6 @@ impl Launch {
         let exists = || fs::exists(format!("/proc/{}", self.workload)).expect("/proc");
         until("the workload is reaped", || (!exists()).then_some(()));
     }
-}
-
-/// Whether a process of this pid is alive; a zombie is not.
-fn is_alive(pid: i32) -> bool {
-    let state = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()));
-    state.is_some_and(|state| !"ZX".contains(state))
 }
 
 /// A name of its own for the program, by which the processes of one test, the inits too, are told from all others.

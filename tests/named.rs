@@ -730,13 +730,19 @@ fn given_signals(place: &Place, name: &str) -> usize {
     events.matches("\"event\":\"signal\"").count()
 }
 
+/// As somebody may, by SIGSTOP; returns its pid.
+fn stop_pid_1(place: &Place, name: &str) -> nix::unistd::Pid {
+    let init = nix::unistd::Pid::from_raw(place.state(name)["init_pid"].as_i64().unwrap() as i32);
+    kill(init, Signal::SIGSTOP).unwrap();
+    init
+}
+
 #[test]
 fn a_pid_1_that_somebody_has_stopped_does_not_stop_the_monitor() {
     for caller in callers() {
         let place = Place::of(caller);
         place.start("web", &[], "exec sleep 1000");
-        let init = nix::unistd::Pid::from_raw(place.state("web")["init_pid"].as_i64().unwrap() as i32);
-        kill(init, Signal::SIGSTOP).unwrap();
+        let init = stop_pid_1(&place, "web");
         // More than it is sent before it goes on. Nobody is refused, and who only asks is answered.
         let mut connection = place.connect("web");
         let signals = std::thread::spawn(move || {
@@ -759,8 +765,7 @@ fn a_pid_1_that_takes_no_more_orders_is_killed_where_it_does_not_stop() {
     for caller in callers() {
         let place = Place::of(caller);
         place.start("web", &[], "exec sleep 1000");
-        let init = nix::unistd::Pid::from_raw(place.state("web")["init_pid"].as_i64().unwrap() as i32);
-        kill(init, Signal::SIGSTOP).unwrap();
+        stop_pid_1(&place, "web");
         let senders: Vec<_> = (0..8)
             .map(|_| {
                 let mut client = place.connect("web");
@@ -789,8 +794,7 @@ fn a_pid_1_that_is_held_up_outlives_neither_a_stop_nor_its_monitor() {
         let script = format!("sleep 1000; : {marker}");
         for name in ["stop", "kill"] {
             place.start(name, &[], &script);
-            let init = place.state(name)["init_pid"].as_i64().unwrap() as i32;
-            kill(nix::unistd::Pid::from_raw(init), Signal::SIGSTOP).unwrap();
+            stop_pid_1(&place, name);
         }
         let reply = place.ask("stop", json!({ "request": "stop", "grace_ms": 0 }));
         assert_eq!((&reply["reply"], &reply["killed"]), (&json!("ended"), &json!(true)));

@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::session::Session;
 use support::{
-    Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, marker, processes_with,
-    program, refused, run, stdout_of, text, until,
+    Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, is_alive, marker,
+    processes_with, program, refused, run, stdout_of, text, until,
 };
 
 /// How many wait, unless a test says otherwise.
@@ -252,13 +252,7 @@ fn a_pool_whose_sandboxes_were_all_killed_is_filled_again() {
             kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("kill");
         }
         // One that is still about to die may be given out, and its client would have to ask for more than one other.
-        let is_dead = |pid: &i32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.map_or(true, |stat| {
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
-            })
-        };
-        until("they are dead", || killed.iter().all(is_dead).then_some(()));
+        until("they are dead", || (!killed.iter().any(|pid| is_alive(*pid))).then_some(()));
         assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
         served.is_there();
     }

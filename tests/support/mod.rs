@@ -328,6 +328,14 @@ pub fn processes_with(marker: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Whether a process of this pid is alive; a zombie is not.
+pub fn is_alive(pid: i32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()));
+    state.is_some_and(|state| !"ZX".contains(state))
+}
+
 /// The processors that a process or thread of /proc may run on: a line of proc_pid_status(5).
 #[track_caller]
 pub fn processors_of(process: impl Display) -> String {
