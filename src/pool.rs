@@ -160,14 +160,15 @@ impl Pool {
         &self.shared.defaults
     }
 
-    /// Gives one of the sandboxes away: its channel and its pidfd, as [`Sandbox::hand_over`].
+    /// Gives one of the sandboxes away: its channel and its pidfd, as [`Sandbox::hand_over`], and whether it was made for this.
     ///
     /// # Errors
     /// As [`Self::new`], where none waits.
-    pub(crate) fn give_away(&self) -> Result<(OwnedFd, OwnedFd), Error> {
+    pub(crate) fn give_away(&self) -> Result<((OwnedFd, OwnedFd), bool), Error> {
         let taken = self.shared.take();
         self.shared.is_given_out();
-        taken?.0.sandbox.hand_over()
+        let (one, is_new) = taken?;
+        Ok((one.sandbox.hand_over()?, is_new))
     }
 
     /// How many wait.

@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::session::Session;
 use support::{
-    Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, is_alive, marker,
-    processes_with, program, refused, run, stdout_of, text, until,
+    Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, marker, processes_with,
+    program, refused, run, stdout_of, text, until,
 };
 
 /// How many wait, unless a test says otherwise.
@@ -38,6 +38,16 @@ impl Served {
         let served = Self { caller, folder, server };
         served.is_there();
         served
+    }
+
+    /// The same, and a service manager, which has heard that all wait.
+    #[track_caller]
+    fn that_tells(caller: Caller) -> (Self, Manager) {
+        let folder = Folder::of(caller);
+        let manager = Manager::at(&folder.path("notify"));
+        let server = Running::start(serve(caller, &folder, &[]).env("NOTIFY_SOCKET", folder.path("notify")));
+        assert_eq!(manager.hear(), "READY=1");
+        (Self { caller, folder, server }, manager)
     }
 
     fn socket(&self) -> String {
@@ -63,6 +73,26 @@ impl Served {
 
     fn shell(&self, script: &str) -> Command {
         self.run(&[], &["sh", "-c", script])
+    }
+}
+
+/// As systemd hears what a service tells: sd_notify(3).
+struct Manager(UnixDatagram);
+
+impl Manager {
+    #[track_caller]
+    fn at(path: &str) -> Self {
+        let socket = UnixDatagram::bind(path).expect("bind");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("chmod");
+        Self(socket)
+    }
+
+    #[track_caller]
+    fn hear(&self) -> String {
+        let mut message = [0; 100];
+        let length = self.0.recv(&mut message).expect("a message");
+        text(&message[..length])
     }
 }
 
@@ -247,13 +277,30 @@ fn a_pool_whose_sandboxes_were_all_killed_is_filled_again() {
         let served = Served::start(caller, &[]);
         assert_eq!(stdout_of(&mut served.shell("echo up")), "up\n");
         served.is_there();
-        let killed = children(served.server.pid().as_raw());
-        for pid in &killed {
-            kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("kill");
+        for pid in children(served.server.pid().as_raw()) {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
         }
-        // One that is still about to die may be given out, and its client would have to ask for more than one other.
-        until("they are dead", || (!killed.iter().any(|pid| is_alive(*pid))).then_some(()));
         assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+        served.is_there();
+    }
+}
+
+#[test]
+fn a_command_that_no_killed_sandbox_has_read_is_run_in_another() {
+    for caller in callers() {
+        let (served, _manager) = Served::that_tells(caller);
+        let waiting = children(served.server.pid().as_raw());
+        let all = |signal| waiting.iter().for_each(|pid| kill(Pid::from_raw(*pid), signal).expect("signal"));
+        // They cannot read it, and seem to wait.
+        all(Signal::SIGSTOP);
+        let mut talk = Talk::start(&mut served.shell("echo here; read -r line; echo $line; exit 5"));
+        until("one is given out, and another made", || (served.waiting() > POOL).then_some(()));
+        all(Signal::SIGKILL);
+        assert_eq!(talk.hear().as_deref(), Some("here"));
+        talk.say("once");
+        assert_eq!(talk.hear().as_deref(), Some("once"));
+        let (rest, status) = talk.end();
+        assert_eq!((rest, code(status)), (vec![], 5));
         served.is_there();
     }
 }
@@ -522,21 +569,10 @@ fn the_servers_terminal_is_not_the_commands_and_ends_the_server() {
 #[test]
 fn the_service_manager_hears_when_the_sandboxes_wait_and_when_the_server_ends() {
     for caller in callers() {
-        let folder = Folder::of(caller);
-        let manager = UnixDatagram::bind(folder.path("notify")).expect("bind");
-        manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
-        fs::set_permissions(folder.path("notify"), fs::Permissions::from_mode(0o666)).expect("chmod");
-        let mut server =
-            Running::start(serve(caller, &folder, &[]).env("NOTIFY_SOCKET", folder.path("notify")));
-        let hear = || {
-            let mut message = [0; 100];
-            let length = manager.recv(&mut message).expect("a message");
-            String::from_utf8_lossy(&message[..length]).into_owned()
-        };
-        assert_eq!(hear(), "READY=1");
-        assert_eq!(children(server.pid().as_raw()).len(), POOL);
-        server.signal(Signal::SIGTERM);
-        assert_eq!(hear(), "STOPPING=1");
-        assert_eq!(code(server.wait()), 0);
+        let (mut served, manager) = Served::that_tells(caller);
+        assert_eq!(served.waiting(), POOL);
+        served.server.signal(Signal::SIGTERM);
+        assert_eq!(manager.hear(), "STOPPING=1");
+        assert_eq!(code(served.server.wait()), 0);
     }
 }

@@ -95,6 +95,8 @@ pub enum Reply {
     Given {
         /// What the pool says of the task.
         defaults: Box<Defaults>,
+        /// Whether it was made for who asks, since none waited.
+        is_new: bool,
     },
     /// It cannot be done, and why, in words.
     Refused {

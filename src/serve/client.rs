@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use launch_init::exit::Outcome;
 use launch_init::handoff::SignalState;
-use launch_init::signals;
+use launch_init::signals::{self, SignalQueue};
 use launch_init::sys::{came_closed, pid_of};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::cli::serving::Run;
@@ -30,11 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// [`Error::Server`]; as [`follow`].
 pub fn run(options: &Run, signals: SignalState) -> Result<Outcome, Error> {
-    // Until there is a sandbox they end this process as any other, and nothing has been started.
-    signals::set_mask(signals.mask).map_err(Error::Signals)?;
-    let (mut sandbox, defaults) = ask(&options.socket)?;
-    // From here on they are for the command.
-    signals::block_all().map_err(Error::Signals)?;
     let request = ahead::Request {
         command: options.command.clone(),
         clear_environment: options.clear_env,
@@ -43,32 +39,57 @@ pub fn run(options: &Run, signals: SignalState) -> Result<Outcome, Error> {
         directory: options.chdir.clone(),
         timeout: options.timeout,
     };
+    follow(bring(&options.socket, &request, signals)?, false)
+}
+
+/// Brings the command to a sandbox, which is the value. One that waited may have been killed on the way to us: where it has ended
+/// without having read its task, nothing has run, and the server has others. That a new one has ended is told.
+fn bring(socket: &Path, request: &ahead::Request, signals: SignalState) -> Result<Sandbox, Error> {
+    let queue = SignalQueue::new().map_err(Error::Signals)?;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let are_there = [0, 1, 2].map(|number| !came_closed(number));
     let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().zip(are_there);
     let stdio: Vec<BorrowedFd<'_>> = stdio.filter(|(_, is_there)| *is_there).map(|(fd, _)| fd).collect();
-    let task = task(&defaults, &request, &present(signals, are_there))?;
-    match sandbox.assign(&task, &stdio) {
-        // It has been killed on the way, and nothing has been started.
-        Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) => {
-            (sandbox, _) = ask(&options.socket)?;
-            sandbox.assign(&task, &stdio)?;
+    loop {
+        // Until there is a sandbox they end this process as any other, and nothing has been started.
+        signals::set_mask(signals.mask).map_err(Error::Signals)?;
+        let (mut sandbox, defaults, is_new) = ask(socket)?;
+        // From here on they are for the command.
+        signals::block_all().map_err(Error::Signals)?;
+        let task = task(&defaults, request, &present(signals, are_there))?;
+        match sandbox.assign(&task, &stdio) {
+            Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
+            assigned => assigned?,
         }
-        assigned => assigned?,
+        if is_new || !has_died_unread(&sandbox, &queue)? {
+            return Ok(sandbox);
+        }
     }
-    follow(sandbox, false)
 }
 
-/// A sandbox, and what its maker says of the task.
-fn ask(socket: &Path) -> Result<(Sandbox, Box<Defaults>), Error> {
+/// Waits until it says something, or a signal comes, which is for it; whether it has ended instead, with the task unread: the socket
+/// has an error then (ECONNRESET, which poll(2) does not take away).
+fn has_died_unread(sandbox: &Sandbox, queue: &SignalQueue) -> Result<bool, Error> {
+    loop {
+        let mut polled = [sandbox.channel(), queue.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) => return Ok(polled[0].revents().is_some_and(|flags| flags.contains(PollFlags::POLLERR))),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::Wait(errno)),
+        }
+    }
+}
+
+/// A sandbox, what its maker says of the task, and whether it has been made for us.
+fn ask(socket: &Path) -> Result<(Sandbox, Box<Defaults>, bool), Error> {
     let wrong = |reason: &str| Error::Server(socket.into(), reason.into());
     let mut connection = Connection::to_server(socket)?;
     connection.ask(&Request::Give, &[])?;
-    let Some((Reply::Given { defaults }, descriptors)) = connection.answer(Some(PATIENCE))? else {
+    let Some((Reply::Given { defaults, is_new }, descriptors)) = connection.answer(Some(PATIENCE))? else {
         return Err(wrong("has closed the connection without an answer"));
     };
     let [channel, pidfd] = descriptors.try_into().map_err(|_| wrong("gives no sandbox"))?;
     // For messages only.
     let pid = pid_of(pidfd.as_fd()).ok().flatten().unwrap_or(Pid::from_raw(0));
-    Ok((Sandbox::handed_over(pid, pidfd, channel), defaults))
+    Ok((Sandbox::handed_over(pid, pidfd, channel), defaults, is_new))
 }

@@ -118,21 +118,21 @@ impl Serving {
             _ => Err("is the server of a pool: it gives sandboxes to launch run, and nothing else".into()),
         };
         match given {
-            Ok(sandbox) => {
+            Ok((sandbox, is_new)) => {
                 let defaults = Box::new(self.pool.defaults().clone());
-                self.server.reply_last(client, &Reply::Given { defaults }, sandbox);
+                self.server.reply_last(client, &Reply::Given { defaults, is_new }, sandbox);
             }
             Err(reason) => self.server.reply(client, &Reply::Refused { reason }, Vec::new()),
         }
     }
 
-    /// A sandbox's channel and pidfd.
-    fn give(&mut self) -> Result<Vec<OwnedFd>, Error> {
-        let (channel, pidfd) = self.pool.give_away()?;
+    /// A sandbox's channel and pidfd, and whether it is new.
+    fn give(&mut self) -> Result<(Vec<OwnedFd>, bool), Error> {
+        let ((channel, pidfd), is_new) = self.pool.give_away()?;
         match duplicate(pidfd.as_raw_fd()) {
             Ok(copy) => {
                 self.given.push(copy);
-                Ok(vec![channel, pidfd])
+                Ok((vec![channel, pidfd], is_new))
             }
             Err(errno) => {
                 // It ends with its channel.
