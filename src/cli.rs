@@ -1,6 +1,6 @@
 //! The command line: arguments → options. Its help and its man page (docs/launch.1) are made from this.
 //!
-//! Values only; whether the options make sense together is plan.rs's to say.
+//! Values only; whether the options make sense together is plan/checks.rs's to say.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! `--config` and `--profile`: TOML files whose keys are the long options, turned into tokens of a command line.
 //!
 //! What an option is and takes is asked of the definition of the command line (cli.rs), which also parses the tokens;
-//! none is named here but what concerns files. What the values mean together is plan.rs's to say.
+//! none is named here but what concerns files. What the values mean together is for plan/ to say.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Writes the id maps of a new user namespace from outside, itself or by newuidmap(1); see user_namespaces(7).
 //!
-//! Which ids they name, and who writes them, is plan.rs's to decide.
+//! Which ids they name, and who writes them, is plan/ids.rs's to decide.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! The values of the options about privileges, as in `NET_ADMIN` and `nofile=1024:4096`: text → values of [`Options`].
 //!
-//! Values only; whether they make sense together is plan.rs's to say, and init makes them true.
+//! Values only; whether they make sense together is plan/checks.rs's to say, and init makes them true.
 //!
 //! [`Options`]: crate::plan::Options
 

@@ -1,7 +1,7 @@
 //! Carries a plan out: clones init into its namespaces, writes the id maps, hands the plan over, and then speaks
 //! with init until its end.
 //!
-//! What is to be done is plan.rs's to decide; what happens inside is init's.
+//! What is to be done is for plan/ to decide; what happens inside is init's.
 
 #![forbid(unsafe_code)]
 

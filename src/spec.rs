@@ -1,6 +1,6 @@
 //! The values of the file-system options, as in `SRC:DEST` and `DEST:size=1M,mode=700`: text → steps of the plan.
 //!
-//! Values only. Relative sources stay as they are; plan.rs knows the caller's directory.
+//! Values only. Relative sources stay as they are; plan/steps.rs knows the caller's directory.
 //!
 //! One spelling works for every path: a backslash takes `:`, `,` and itself literally, and `\xHH` is any byte.
 

@@ -1,5 +1,5 @@
 //! What the launcher itself does for a sandbox that lives long: its name, its log, its files. What PID 1 does for it is
-//! among the options of plan.rs.
+//! among the options of plan/options.rs.
 //!
 //! Values only.
 

@@ -12,9 +12,10 @@ use launch_init::handoff::{FileSystem, Group, Limit, Overlay, SignalState, Step,
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Caller, Options, Plan, Start, Variables, Volatile, absolute, check_variables, environment, plan,
-};
+use super::checks::check_variables;
+use super::environment::{Variables, environment};
+use super::steps::{Start, absolute};
+use super::{Caller, Options, Plan, Volatile, plan};
 use crate::error::Error;
 
 /// What a task has of the template, where it does not say otherwise.

@@ -1,6 +1,6 @@
 //! Carries out the steps of a plan inside the new namespaces, one after another, before the workload starts.
 //!
-//! What is to be done, and in which order, is the launcher's to decide (its plan.rs).
+//! What is to be done, and in which order, is the launcher's to decide (its plan/).
 
 #![forbid(unsafe_code)]
 
