@@ -522,7 +522,7 @@ pub enum Request {
     Print(String),
 }
 
-/// How a plan is printed; see explain.rs.
+/// How a plan is printed; see explain/.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A line a step.
