@@ -1,6 +1,6 @@
 //! What launcher and init say to each other: the plan one way, reports the other.
 //!
-//! Values only: no descriptor is read or written here. codec.rs has their form on the channel. Both ends are usually
+//! Values only: no descriptor is read or written here. codec/ has their form on the channel. Both ends are usually
 //! the same file, but `launch-init` is a program of its own too, so every frame names the version of its format.
 
 #![forbid(unsafe_code)]
