@@ -1,6 +1,6 @@
 //! Every process inside but init: signals to all of them, and whether there is anybody.
 //!
-//! When that is to be, event_loop.rs knows. Who is below an init that is no PID 1 is found by descendants.rs.
+//! When that is to be, event_loop/ knows. Who is below an init that is no PID 1 is found by descendants.rs.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Starts the workload: fork, the signal state and descriptors it shall have, its process group, exec.
 //!
-//! Which rights it loses is privileges.rs's to know; what becomes of it afterwards is event_loop.rs's to see.
+//! Which rights it loses is privileges.rs's to know; what becomes of it afterwards, event_loop/ sees.
 
 #![forbid(unsafe_code)]
 

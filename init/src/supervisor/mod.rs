@@ -1,6 +1,6 @@
 //! How PID 1 looks after the workload: (state, event, now) → (state, actions).
 //!
-//! Values only, so that a whole life can be tested as a table of events; event_loop.rs waits for the events
+//! Values only, so that a whole life can be tested as a table of events; event_loop/ waits for the events
 //! and performs the actions. policy.rs is what was asked for, run.rs what is awaited of one run, backoff.rs how long
 //! the next one waits.
 
