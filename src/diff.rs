@@ -1,7 +1,7 @@
 //! `launch diff DIR`: what the launches with `--keep DIR` have changed, by comparing DIR with the caller's tree of now.
 //!
 //! The format of the layers is overlayfs's own; see "whiteouts and opaque directories" in the kernel's
-//! Documentation/filesystems/overlayfs.rst. How DIR is laid out is volatile.rs's to say.
+//! Documentation/filesystems/overlayfs.rst. How DIR is laid out is volatile/manifest.rs's to say.
 
 #![forbid(unsafe_code)]
 

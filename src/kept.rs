@@ -1,7 +1,7 @@
 //! The directory of `--keep`: layers.json, tree/ with the directories that were made anew, and N/upper and N/work for
 //! layer N.
 //!
-//! What belongs into it is volatile.rs's to decide; diff.rs reads it.
+//! What belongs into it is volatile/manifest.rs's to decide; diff.rs reads it.
 
 #![forbid(unsafe_code)]
 

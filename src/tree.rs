@@ -1,6 +1,6 @@
 //! Reads what the layers of `--volatile` and `--keep` stand on: the caller's mounts, and the directories above them.
 //!
-//! What becomes of them is volatile.rs's to decide.
+//! What becomes of them is volatile/layout.rs's to decide.
 
 #![forbid(unsafe_code)]
 
