@@ -11,8 +11,10 @@ use clap::ValueEnum;
 use launch_init::handoff::{FileSystem, Step};
 use launch_init::parse::{account, descriptor, duration, id, restart, signal, variable};
 
+use super::Cli;
+use super::order::change;
 use super::serving::Run;
-use super::{Cli, PROC, change, mount, proc_mode, ready};
+use super::values::{PROC, mount, proc_mode, ready};
 use crate::named::settings;
 use crate::privileges;
 use crate::spec;
