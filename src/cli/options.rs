@@ -1,7 +1,7 @@
 //! What the options of a launch come to: what is asked of the plan, and what the launcher does beside it.
 //!
 //! Values only, and the defaults of what is not given; whether what is asked of the plan makes sense together is
-//! plan.rs's to say.
+//! plan/'s to say.
 
 #![forbid(unsafe_code)]
 
