@@ -256,6 +256,13 @@ pub fn came_closed(fd: RawFd) -> bool {
     closed.is_some_and(|closed| closed.load(Ordering::Relaxed))
 }
 
+/// stdin, stdout or stderr, by its number; std's own would allocate buffers too.
+pub fn standard(number: RawFd) -> BorrowedFd<'static> {
+    assert!((libc::STDIN_FILENO..=libc::STDERR_FILENO).contains(&number), "{number} is none of the three");
+    // SAFETY: as with Stdin::as_fd of std: the three are nobody's to close, and stay open for as long as the program runs.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
 /// Whether SIGPIPE was ignored when this program was executed.
 pub fn sigpipe_came_ignored() -> bool {
     SIGPIPE_CAME_IGNORED.load(Ordering::Relaxed)
@@ -338,13 +345,6 @@ pub fn executed_by() -> (u32, u32) {
 pub fn was_executed_as_root() -> bool {
     // SAFETY: as above.
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
-}
-
-/// stdin, stdout or stderr, by its number; std's own would allocate buffers too.
-pub fn standard(number: RawFd) -> BorrowedFd<'static> {
-    assert!((libc::STDIN_FILENO..=libc::STDERR_FILENO).contains(&number), "{number} is none of the three");
-    // SAFETY: as with Stdin::as_fd of std: the three are nobody's to close, and stay open for as long as the program runs.
-    unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 static FORKED: AtomicU32 = AtomicU32::new(0);

@@ -95,7 +95,8 @@ pub enum Reply {
     Given {
         /// What the pool says of the task.
         defaults: Box<Defaults>,
-        /// Whether it was made for who asks, since none waited.
+        /// Whether it was made for who asks, since none waited. A server of before does not say.
+        #[serde(default)]
         is_new: bool,
     },
     /// It cannot be done, and why, in words.

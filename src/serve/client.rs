@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 use launch_init::exit::Outcome;
 use launch_init::handoff::SignalState;
 use launch_init::signals::{self, SignalQueue};
-use launch_init::sys::{came_closed, pid_of};
+use launch_init::sys::{came_closed, pid_of, standard};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
@@ -46,10 +46,9 @@ pub fn run(options: &Run, signals: SignalState) -> Result<Outcome, Error> {
 /// without having read its task, nothing has run, and the server has others. That a new one has ended is told.
 fn bring(socket: &Path, request: &ahead::Request, signals: SignalState) -> Result<Sandbox, Error> {
     let queue = SignalQueue::new().map_err(Error::Signals)?;
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let are_there = [0, 1, 2].map(|number| !came_closed(number));
-    let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().zip(are_there);
-    let stdio: Vec<BorrowedFd<'_>> = stdio.filter(|(_, is_there)| *is_there).map(|(fd, _)| fd).collect();
+    let stdio: Vec<_> =
+        (0..=2).zip(are_there).filter(|(_, is_there)| *is_there).map(|(fd, _)| standard(fd)).collect();
     loop {
         // Until there is a sandbox they end this process as any other, and nothing has been started.
         signals::set_mask(signals.mask).map_err(Error::Signals)?;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -40,7 +41,9 @@ impl Session {
     #[track_caller]
     pub fn start_with(echo: &str, caller: Caller, words: &[impl AsRef<str>]) -> Self {
         let (terminal, other, name) = terminal();
-        let marker = marker(&format!("tty{name}"));
+        // Not by the terminal's name: that is another session's as soon as our side of this one is closed.
+        static SESSIONS: AtomicU32 = AtomicU32::new(0);
+        let marker = marker(&format!("session-{}", SESSIONS.fetch_add(1, Ordering::Relaxed)));
         let words = words.iter().map(AsRef::as_ref);
         let script = "stty $0 rows 40 cols 100; exec \"$@\"";
         let mut command = caller.command("setsid");
