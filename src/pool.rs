@@ -18,6 +18,7 @@ use launch_init::parse::LIMITS;
 use launch_init::signals;
 use launch_init::sys::open_null;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::stat;
 
 use crate::command::{Child, Command, First, copy_above_stdio, first_of, signal_state, working_directory};
@@ -123,7 +124,8 @@ impl Pool {
         PoolCommand { pool: &self.shared, request, stdio: [None, None, None], signals: None }.spawn()
     }
 
-    /// Makes as many as are missing, in place of those that were given out or have been killed, and returns when they wait.
+    /// Makes as many as are missing, in place of those that were given out or have been killed, and returns when they wait, and those
+    /// that somebody else is making.
     /// Nobody does it but who calls this, or [`Self::fill_in_background`].
     ///
     /// # Errors
@@ -293,6 +295,7 @@ impl Shared {
             }
         }
         drop(unmade);
+        drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
         error.map_or(Ok(()), Err)
     }
 
@@ -358,7 +361,7 @@ impl Shared {
     fn give_out(&self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<Child, Error> {
         loop {
             let (Waiting { mut sandbox, mut terminal }, is_new) = self.take()?;
-            let assigned = sandbox.assign(task, stdio);
+            let assigned = sandbox.assign(task, stdio, wait_for_room);
             self.is_given_out();
             match assigned {
                 Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
@@ -395,6 +398,14 @@ impl InMaking<'_> {
 impl Drop for InMaking<'_> {
     fn drop(&mut self) {
         self.shared.state().in_making -= self.number;
+        self.shared.changed.notify_all();
+    }
+}
+
+fn wait_for_room(channel: BorrowedFd<'_>) -> Result<(), Error> {
+    match poll(&mut [PollFd::new(channel, PollFlags::POLLOUT)], PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::Wait(errno)),
     }
 }
 

@@ -217,25 +217,34 @@ impl Sandbox {
     }
 
     /// Gives a sandbox that was made ahead what it runs, once it waits for that ([`Event::SetUp`]), with as many descriptors
-    /// as [`Task::stdio`] says. Whether the workload runs comes as an event.
+    /// as [`Task::stdio`] says. Whether the workload runs comes as an event. `wait` is called with the channel when that has no room
+    /// (poll(2), POLLOUT): init may have been stopped by somebody. Nothing runs before all has been sent.
     ///
     /// # Errors
-    /// [`Error::Handoff`]; EPIPE: init has ended, and nothing was run.
-    pub fn assign(&mut self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    /// [`Error::Handoff`]; EPIPE: init has ended, and nothing was run. As `wait`.
+    pub fn assign(
+        &mut self,
+        task: &Task,
+        stdio: &[BorrowedFd<'_>],
+        mut wait: impl FnMut(BorrowedFd<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let frame = task.encode().map_err(|_| Error::Handoff(Errno::E2BIG))?;
         let numbers: Vec<RawFd> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
-        let rights = if numbers.is_empty() { &[][..] } else { &rights };
+        let mut rights = if numbers.is_empty() { &[][..] } else { &rights };
         let channel = self.reports.channel.as_fd();
-        let sent = loop {
-            let parts = [IoSlice::new(&frame)];
-            match sendmsg::<()>(channel.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
-                Ok(sent) => break sent,
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let mut left = &frame[..];
+        while !left.is_empty() {
+            match sendmsg::<()>(channel.as_raw_fd(), &[IoSlice::new(left)], rights, flags, None) {
+                // They went with the first bytes.
+                Ok(sent) => (left, rights) = (&left[sent..], &[]),
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => wait(channel)?,
                 Err(errno) => return Err(Error::Handoff(errno)),
             }
-        };
-        send_all(channel, &frame[sent..]).map_err(Error::Handoff)
+        }
+        Ok(())
     }
 
     /// Whether init has ended without having read all that it was sent. Known after [`Self::next_event`] has told its end.

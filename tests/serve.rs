@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,26 @@ fn children(pid: i32) -> BTreeSet<i32> {
     lists
         .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect::<Vec<_>>())
         .collect()
+}
+
+/// PID 1s that are stopped, and then killed: the end of their server would not end them.
+struct Stopped(BTreeSet<i32>);
+
+impl Stopped {
+    /// Those that wait.
+    fn all_of(served: &Served) -> Self {
+        let stopped = Self(children(served.server.pid().as_raw()));
+        stopped.0.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGSTOP).expect("stop"));
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// What a process has of the kernel's, by its own telling, but for the namespaces.
@@ -289,18 +310,40 @@ fn a_pool_whose_sandboxes_were_all_killed_is_filled_again() {
 fn a_command_that_no_killed_sandbox_has_read_is_run_in_another() {
     for caller in callers() {
         let (served, _manager) = Served::that_tells(caller);
-        let waiting = children(served.server.pid().as_raw());
-        let all = |signal| waiting.iter().for_each(|pid| kill(Pid::from_raw(*pid), signal).expect("signal"));
         // They cannot read it, and seem to wait.
-        all(Signal::SIGSTOP);
+        let stopped = Stopped::all_of(&served);
         let mut talk = Talk::start(&mut served.shell("echo here; read -r line; echo $line; exit 5"));
         until("one is given out, and another made", || (served.waiting() > POOL).then_some(()));
-        all(Signal::SIGKILL);
+        drop(stopped);
         assert_eq!(talk.hear().as_deref(), Some("here"));
         talk.say("once");
         assert_eq!(talk.hear().as_deref(), Some("once"));
         let (rest, status) = talk.end();
         assert_eq!((rest, code(status)), (vec![], 5));
+        served.is_there();
+    }
+}
+
+#[test]
+fn who_cannot_hand_its_command_over_is_ended_by_a_signal_as_any_other() {
+    for caller in callers() {
+        let (served, _manager) = Served::that_tells(caller);
+        let stopped = Stopped::all_of(&served);
+        // More than a socket holds.
+        let variables: Vec<String> = (0..8).map(|n| format!("V{n}={}", "x".repeat(100_000))).collect();
+        let options: Vec<&str> = variables.iter().flat_map(|variable| ["--env", variable]).collect();
+        let mut client = Running::start(&mut served.run(&options, &["true"]));
+        until("one is given out, and another made", || (served.waiting() > POOL).then_some(()));
+        let status = format!("/proc/{}/status", client.pid());
+        until("it has come", || {
+            let status = fs::read_to_string(&status).expect("status");
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask");
+            let blocked = u64::from_str_radix(blocked.trim(), 16).expect("a mask");
+            (blocked & 1 << (Signal::SIGTERM as u32 - 1) != 0).then_some(())
+        });
+        client.signal(Signal::SIGTERM);
+        assert_eq!(client.wait().signal(), Some(libc::SIGTERM));
+        drop(stopped);
         served.is_there();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Who comes is given the sandbox itself, init's channel and its pidfd, and is its launcher from then on: it says what is to be
 //! run, forwards signals, hears how it ends, and takes it along when it dies. The server has nothing more to do with it than to
-//! reap it, and never waits for anybody.
+//! reap it. It waits for nobody who was given one, and for nobody who asks; only where none is left it makes one itself, and whoever
+//! asks meanwhile waits for that.
 
 #![forbid(unsafe_code)]
 
