@@ -150,6 +150,11 @@ impl Case {
     pub fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
     }
+
+    /// A column by its key.
+    pub fn column(&self, key: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.key == key)
+    }
 }
 
 /// A case on its way: takes values, makes figures of them.

@@ -19,8 +19,8 @@ shorter launch takes.
 
   --quick          few rounds, and only the cases start, calls, binds (up to
                    100) and pid1 (short)
-  --check          compare the ratios with the committed figures; exit with 1 if
-                   something is clearly worse
+  --check          compare ratios and counts with the committed figures; exit with
+                   1 if something is clearly worse, or a count above its target
   --write          write bench/figures.json and docs/performance.svg; with --case
                    only those cases of them
   --json FILE      write the figures to FILE ('-': stdout, without tables)

@@ -92,6 +92,8 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         ("p99", "signal, p99", Unit::Time),
         ("signals", "signals forwarded", Unit::PerSecond),
         ("arrived", "of them arrived", Unit::Count),
+        // A figure of four digits does not tell one of a million that is missing.
+        ("lost", "of them lost", Unit::Count),
     ];
     let mut sheet = Sheet::new("pid1", "PID 1", &columns, OURS);
     sheet.compare_by_rounds(&["p50", "p99"]);
@@ -318,6 +320,7 @@ impl Stage<'_, '_> {
             let mut numbers = said.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
             if let (Some(arrived), Some(time)) = (numbers.next(), numbers.next()) {
                 sheet.add(one.row, "arrived", 0, arrived);
+                sheet.add(one.row, "lost", 0, signals as f64 - arrived);
                 sheet.add(one.row, "signals", 0, arrived * 1e9 / time);
             }
             running.end(one.init.name())?;
