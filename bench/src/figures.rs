@@ -12,12 +12,25 @@ use crate::stats::{self, Sample, Spread};
 /// All of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figures {
-    /// Where it was.
-    pub machine: Machine,
     /// With `--quick`.
     pub quick: bool,
     /// In their order.
     pub cases: Vec<Case>,
+}
+
+/// When, of what and where a case was measured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Measured {
+    /// In UTC, as in `2026-08-01`.
+    pub date: String,
+    /// As in `13824c9`, or `13824c9-dirty` with changes; none outside of a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// How many were asked for; none where a case has several numbers of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<usize>,
+    /// When the run began.
+    pub machine: Machine,
 }
 
 /// What the figures depend on.
@@ -49,6 +62,9 @@ pub struct Case {
     /// What has to be known about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// Not in files of older versions, which had one machine for all cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// In their order.
     pub columns: Vec<Column>,
     /// In their order.
@@ -131,7 +147,7 @@ impl Figures {
                 None => other.cases.push(case),
             }
         }
-        Self { machine: self.machine, quick: self.quick, cases: other.cases }
+        Self { quick: self.quick, cases: other.cases }
     }
 
     /// A case by its name.
@@ -179,13 +195,26 @@ impl Sheet {
             .map(|(key, title, unit)| Column { key: (*key).into(), title: (*title).into(), unit: *unit })
             .collect();
         let (id, title) = (id.into(), title.into());
-        let case = Case { id, title, note: String::new(), columns, rows: Vec::new(), skipped: Vec::new() };
+        let case = Case {
+            id,
+            title,
+            note: String::new(),
+            measured: None,
+            columns,
+            rows: Vec::new(),
+            skipped: Vec::new(),
+        };
         Self { case, ours, samples: Vec::new(), by_rounds: &[] }
     }
 
     /// What has to be known about it.
     pub fn note(&mut self, note: impl Into<String>) {
         self.case.note = note.into();
+    }
+
+    /// When, of what and where it is measured.
+    pub fn measured(&mut self, measured: Measured) {
+        self.case.measured = Some(measured);
     }
 
     /// The columns whose ratios are the medians of those within a round each.
@@ -300,8 +329,12 @@ mod tests {
     #[test]
     fn cases_that_were_measured_again_take_the_place_of_the_old_ones() {
         let figures = |titles: &[(&str, &str)]| {
-            let case = |(id, title): &(&str, &str)| Sheet::new(*id, *title, &[], &[]).finish();
-            Figures { machine: Machine::default(), quick: false, cases: titles.iter().map(case).collect() }
+            let case = |(id, title): &(&str, &str)| {
+                let mut sheet = Sheet::new(*id, *title, &[], &[]);
+                sheet.measured(Measured { commit: Some((*title).into()), ..Measured::default() });
+                sheet.finish()
+            };
+            Figures { quick: false, cases: titles.iter().map(case).collect() }
         };
         let merged = figures(&[("b", "new"), ("d", "new")]).merged_into(figures(&[
             ("a", "old"),
@@ -311,6 +344,10 @@ mod tests {
         let titles: Vec<_> =
             merged.cases.iter().map(|case| (case.id.as_str(), case.title.as_str())).collect();
         assert_eq!(titles, [("a", "old"), ("b", "new"), ("c", "old"), ("d", "new")]);
+        // Each still says of which commit it is.
+        let commits: Vec<_> =
+            merged.cases.iter().filter_map(|case| case.measured.as_ref()?.commit.as_deref()).collect();
+        assert_eq!(commits, ["old", "new", "old", "new"]);
     }
 
     #[test]
@@ -319,10 +356,35 @@ mod tests {
         let row = sheet.row("ours", "1", "ours -- true", "");
         sheet.add(row, "time", 0, 1.5);
         sheet.skip("theirs", "not installed");
+        sheet.measured(Measured {
+            date: "2026-08-01".into(),
+            commit: Some("13824c9-dirty".into()),
+            rounds: Some(201),
+            machine: Machine { load: 0.25, ..Machine::default() },
+        });
         let case = sheet.finish();
         let text = serde_json::to_string(&case).expect("JSON");
         let read: Case = serde_json::from_str(&text).expect("a case");
         assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
         assert_eq!(read.rows[0].cells["time"].value.median, 1.5);
+        let measured = read.measured.expect("a record");
+        assert_eq!((measured.date.as_str(), measured.rounds), ("2026-08-01", Some(201)));
+        assert_eq!(measured.machine.load, 0.25);
+    }
+
+    #[test]
+    fn figures_of_older_versions_are_read_and_nothing_is_made_up_about_them() {
+        let old = r#"{
+            "machine": { "processor": "P", "processors": 2, "memory": 1, "kernel": "6.1", "is_virtual": true,
+                         "caller": "root", "load": 81.78 },
+            "quick": false,
+            "cases": [{ "id": "a", "title": "A", "columns": [], "rows": [] }]
+        }"#;
+        let figures: Figures = serde_json::from_str(old).expect("figures");
+        assert!(figures.cases[0].measured.is_none());
+        let written = serde_json::to_string(&figures).expect("JSON");
+        assert!(!written.contains("measured") && !written.contains("81.78"), "{written}");
+        let committed: Figures = serde_json::from_str(include_str!("../figures.json")).expect("figures");
+        assert!(!committed.cases.is_empty());
     }
 }

@@ -131,10 +131,10 @@ fn judge_counts(figures: &Figures, case: &Case, verdict: &mut Verdict) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Machine, Sheet};
+    use crate::figures::Sheet;
 
     fn figures(cases: Vec<Case>) -> Figures {
-        Figures { machine: Machine::default(), quick: true, cases }
+        Figures { quick: true, cases }
     }
 
     fn start(ours: f64, others: &[(&str, f64)]) -> Case {

@@ -18,6 +18,7 @@ mod peers;
 mod place;
 mod processes;
 mod progress;
+mod record;
 mod report;
 mod rounds;
 mod stats;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::geteuid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -88,7 +90,8 @@ fn run() -> Result<(), Error> {
     };
     let is_on_stdout = options.json.as_deref() == Some(Path::new("-"));
     if options.from.is_some() && !is_on_stdout {
-        figures.cases.iter().for_each(|case| println!("{}", report::table::case(case)));
+        let now = record::begin(&place::root()?, geteuid().is_root());
+        figures.cases.iter().for_each(|case| println!("{}", report::table::case(case, &now)));
     }
     let targets = targets::lines(&figures);
     if !is_on_stdout && !targets.is_empty() {
@@ -137,16 +140,16 @@ fn warn_of_load(machine: &Machine, progress: &Progress) {
 fn measure(options: &Options) -> Result<Figures, Error> {
     let is_interrupted = handle_signals()?;
     let place = Place::new(options)?;
-    let mut figures =
-        Figures { machine: place::machine(place.is_root), quick: options.quick, cases: Vec::new() };
+    let mut figures = Figures { quick: options.quick, cases: Vec::new() };
     let progress = Progress::new();
-    warn_of_load(&figures.machine, &progress);
+    let begun = record::begin(&place.root, place.is_root);
+    warn_of_load(&begun.machine, &progress);
     let runner = Runner::new(&place, is_interrupted);
-    let mut bench = Bench { options, place: &place, runner: &runner, progress };
+    let mut bench = Bench { options, place: &place, runner: &runner, progress, begun: begun.clone() };
     let is_on_stdout = options.json.as_deref() == Some(Path::new("-"));
     cases::run(&mut bench, |case| {
         if !is_on_stdout {
-            println!("{}", report::table::case(&case));
+            println!("{}", report::table::case(&case, &begun));
         }
         figures.cases.push(case);
     })?;

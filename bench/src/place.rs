@@ -36,7 +36,7 @@ pub struct Place {
 impl Place {
     /// In the repository that is the current directory, where bench/run has built the workloads.
     pub fn new(options: &Options) -> Result<Self, Error> {
-        let root = std::env::current_dir().map_err(Error::of("find", "the current directory"))?;
+        let root = root()?;
         let bench = root.join("target/bench");
         if root.starts_with("/tmp") {
             return Err(Error::peer("bench", "the repository is in /tmp, which is a fresh one inside"));
@@ -209,6 +209,11 @@ fn remove_old(bench: &Path) {
 
 fn create(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(Error::at("create", folder))
+}
+
+/// The repository, in which bench/run has started us.
+pub fn root() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(Error::of("find", "the current directory"))
 }
 
 /// What the figures depend on.

@@ -120,7 +120,7 @@ fn linear(figures: &Figures) -> Option<Judgement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Machine, Sheet};
+    use crate::figures::Sheet;
 
     #[test]
     fn a_target_is_judged_where_both_were_measured() {
@@ -129,7 +129,7 @@ mod tests {
             let row = sheet.row(name, "", "", "");
             sheet.add(row, "time", 0, value);
         }
-        let figures = Figures { machine: Machine::default(), quick: false, cases: vec![sheet.finish()] };
+        let figures = Figures { quick: false, cases: vec![sheet.finish()] };
         let expected = [
             "reached start/shared time: launch / tutorial-static: 0.60 (at most 0.65)",
             "MISSED  start/shared time: launch / bwrap: 0.50 (at most 0.35)",
@@ -148,7 +148,7 @@ mod tests {
         for (column, value) in [("size", 400_000.0), ("wakeups", 20.0), ("lost", 0.0)] {
             sheet.add(row, column, 0, value);
         }
-        let figures = Figures { machine: Machine::default(), quick: true, cases: vec![sheet.finish()] };
+        let figures = Figures { quick: true, cases: vec![sheet.finish()] };
         let found: Vec<_> =
             counts(&figures, "pid1").into_iter().map(|one| (one.is_reached, one.line)).collect();
         let expected = [

@@ -28,6 +28,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         let setup = Setup { binds, ..Setup::SHARED };
         let participants = bench.participants(&mut sheet, setup, |peer| !peer.is_heavy())?;
         let rounds = bench.options.rounds(full, quick.max(5));
+        sheet.measured(bench.measured(Some(rounds)));
         bench.rounds(rounds, Duration::from_secs(120), &participants, |runner, one, round| {
             let time = runner.time(one.peer.name(), &one.line)?;
             sheet.add(one.row, "time", round, time.as_nanos() as f64);

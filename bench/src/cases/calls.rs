@@ -26,22 +26,19 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     let participants =
         bench.participants(&mut sheet, setup, |peer| !bench.options.quick || !peer.is_heavy())?;
     let place = bench.place;
-    bench.rounds(
-        bench.options.rounds(9, 5),
-        Duration::from_secs(60),
-        &participants,
-        |runner, one, round| {
-            let who = one.peer.name();
-            let faults = runner.faults(who, &one.line)?;
-            sheet.add(one.row, "faults", round, faults as f64);
-            // strace has a price of its own for those with many threads.
-            if round < 3 || !one.peer.is_heavy() {
-                let calls = runner.calls(who, &one.line, setup.workload, place)?;
-                sheet.add(one.row, "outside", round, calls.outside() as f64);
-                sheet.add(one.row, "total", round, calls.total as f64);
-            }
-            Ok(())
-        },
-    )?;
+    let rounds = bench.options.rounds(9, 5);
+    sheet.measured(bench.measured(Some(rounds)));
+    bench.rounds(rounds, Duration::from_secs(60), &participants, |runner, one, round| {
+        let who = one.peer.name();
+        let faults = runner.faults(who, &one.line)?;
+        sheet.add(one.row, "faults", round, faults as f64);
+        // strace has a price of its own for those with many threads.
+        if round < 3 || !one.peer.is_heavy() {
+            let calls = runner.calls(who, &one.line, setup.workload, place)?;
+            sheet.add(one.row, "outside", round, calls.outside() as f64);
+            sheet.add(one.row, "total", round, calls.total as f64);
+        }
+        Ok(())
+    })?;
     Ok(vec![sheet.finish()])
 }

@@ -44,17 +44,14 @@ pub fn parallel(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
             sheet.skip(peer.name(), "locks what it starts from, one after another");
         }
     }
-    bench.rounds(
-        bench.options.rounds(15, 5),
-        Duration::from_secs(180),
-        &participants,
-        |runner, one, round| {
-            let number = ABREAST * if one.time > SLOW { 1 } else { 8 };
-            let time = all_of(number, runner, one)?;
-            sheet.add(one.row, "rate", round, number as f64 / time.as_secs_f64());
-            Ok(())
-        },
-    )?;
+    let rounds = bench.options.rounds(15, 5);
+    sheet.measured(bench.measured(Some(rounds)));
+    bench.rounds(rounds, Duration::from_secs(180), &participants, |runner, one, round| {
+        let number = ABREAST * if one.time > SLOW { 1 } else { 8 };
+        let time = all_of(number, runner, one)?;
+        sheet.add(one.row, "rate", round, number as f64 / time.as_secs_f64());
+        Ok(())
+    })?;
     Ok(vec![sheet.finish()])
 }
 
@@ -106,7 +103,9 @@ pub fn alive(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     // podman's containers are not its own children, and systemd-nspawn and firejail have one at a time.
     let can = |peer: Peer| !matches!(peer, Peer::Podman | Peer::Nspawn | Peer::Firejail);
     let participants = bench.participants(&mut sheet, setup, can)?;
-    for round in 0..bench.options.rounds(3, 1) {
+    let rounds = bench.options.rounds(3, 1);
+    sheet.measured(bench.measured(Some(rounds)));
+    for round in 0..rounds {
         for who in crate::rounds::order(round, &vec![1; participants.len()]) {
             let one = &participants[who];
             let number = if one.peer.is_heavy() { HEAVY_CROWD } else { CROWD };

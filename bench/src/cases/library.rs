@@ -99,6 +99,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         hosts[starter.host].ask(&starter.request)?;
     }
     let rounds = bench.options.rounds(101, 15);
+    sheet.measured(bench.measured(Some(rounds)));
     for round in 0..rounds {
         for who in crate::rounds::order(round, &vec![1; starters.len()]) {
             let starter = &starters[who];

@@ -12,7 +12,7 @@ mod start;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::figures::{Case, Sheet};
+use crate::figures::{Case, Measured, Sheet};
 use crate::measure::Runner;
 use crate::options::Options;
 use crate::peers::{self, Line, Peer, Setup};
@@ -27,6 +27,8 @@ pub struct Bench<'a> {
     pub place: &'a Place,
     pub runner: &'a Runner,
     pub progress: Progress,
+    /// When the run began, of what and where it is.
+    pub begun: Measured,
 }
 
 /// Measures all that is asked for. Each case goes to `done` as soon as it is over.
@@ -59,6 +61,11 @@ struct Participant {
 }
 
 impl Bench<'_> {
+    /// What is kept of a case in which so many rounds are asked for.
+    fn measured(&self, rounds: Option<usize>) -> Measured {
+        Measured { rounds, ..self.begun.clone() }
+    }
+
     /// Those who can do this, each with a row; why the others cannot is noted.
     fn participants(
         &self,

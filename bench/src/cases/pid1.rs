@@ -97,6 +97,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     ];
     let mut sheet = Sheet::new("pid1", "PID 1", &columns, OURS);
     sheet.compare_by_rounds(&["p50", "p99"]);
+    sheet.measured(bench.measured(None));
     let Amounts { idle, orphans, signals, latencies, .. } = amounts;
     let idle = idle.as_secs();
     let extrapolated = if idle < 60 { ", extrapolated" } else { "" };

@@ -33,6 +33,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         let participants =
             bench.participants(&mut sheet, setup, |peer| !bench.options.quick || !peer.is_heavy())?;
         let rounds = bench.options.rounds(201, 41);
+        sheet.measured(bench.measured(Some(rounds)));
         bench.rounds(rounds, Duration::from_secs(180), &participants, |runner, one, round| {
             let time = runner.time(one.peer.name(), &one.line)?;
             sheet.add(one.row, "time", round, time.as_nanos() as f64);

@@ -80,7 +80,8 @@ pub fn draw(figures: &Figures) -> String {
         body += &curves(&binds, MARGIN, top, WIDTH - 2.0 * MARGIN);
         top += CURVES + GAP;
     }
-    let about = about(&figures.machine);
+    let drawn = starts.iter().map(|(case, _)| *case).chain(binds.iter().copied());
+    let machines = machines(drawn);
     let how = "Medians of one run, everybody in turn; the bars hold the middle half. × is how many times what launch takes.";
     let height = top - GAP + MARGIN;
     let mut svg = format!(
@@ -89,8 +90,20 @@ pub fn draw(figures: &Figures) -> String {
     );
     svg += &label(MARGIN, 38.0, "title", "What a start takes, beside others");
     svg += &label(MARGIN, 60.0, "soft", how);
-    svg += &label(MARGIN, 77.0, "soft", &about);
+    svg += &label(MARGIN, 77.0, "soft", &machines);
     svg + &body + "</svg>\n"
+}
+
+/// Where these were measured, as far as they say so: once each, should there be several.
+fn machines<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for measured in cases.filter_map(|case| case.measured.as_ref()) {
+        let machine = about(&measured.machine);
+        if !all.contains(&machine) {
+            all.push(machine);
+        }
+    }
+    all.join(" ")
 }
 
 /// What the machine is.
@@ -257,30 +270,32 @@ pub fn label(x: f64, y: f64, class: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Sheet;
+    use crate::figures::{Measured, Sheet};
 
     fn figures() -> Figures {
-        let machine = Machine {
+        let machine = |kernel: &str| Machine {
             processors: 2,
-            kernel: "6.1.0".into(),
+            kernel: kernel.into(),
             is_virtual: true,
             caller: "root".into(),
             ..Machine::default()
         };
-        let case = |id: &str, values: &[(&str, f64)]| {
+        let case = |id: &str, kernel: &str, values: &[(&str, f64)]| {
             let mut sheet = Sheet::new(id, "", &[("time", "time", Unit::Time)], &["launch"]);
             for (name, value) in values {
                 let row = sheet.row(name, "", "", "");
                 sheet.add(row, "time", 0, *value);
             }
+            sheet.measured(Measured { machine: machine(kernel), ..Measured::default() });
             sheet.finish()
         };
         let cases = vec![
-            case("start/shared", &[("launch", 6e5), ("bwrap", 1.8e6)]),
-            case("binds/10", &[("launch", 1e6)]),
-            case("binds/100", &[("launch", 2e6)]),
+            case("start/shared", "6.1.0", &[("launch", 6e5), ("bwrap", 1.8e6)]),
+            case("binds/10", "6.1.0", &[("launch", 1e6)]),
+            case("binds/100", "6.2.0", &[("launch", 2e6)]),
+            case("calls", "6.3.0", &[]),
         ];
-        Figures { machine, quick: false, cases }
+        Figures { quick: false, cases }
     }
 
     #[test]
@@ -292,6 +307,15 @@ mod tests {
             assert!(svg.contains(text), "{text}");
         }
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+    }
+
+    #[test]
+    fn the_machines_are_those_of_what_is_drawn() {
+        let expected = "A virtual machine, 2 processors, Linux 6.1.0, as root. A virtual machine, 2 processors, Linux 6.2.0, as root.";
+        let mut figures = figures();
+        assert!(draw(&figures).contains(&format!(">{expected}<")), "{}", draw(&figures));
+        figures.cases.iter_mut().for_each(|case| case.measured = None);
+        assert!(!draw(&figures).contains("processors"));
     }
 
     #[test]

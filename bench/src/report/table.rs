@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use crate::figures::{Case, Cell, Column};
+use crate::figures::{Case, Cell, Column, Measured};
 use crate::report::value::{ratio, text};
 
-/// One case: its title, its table, what has to be known.
-pub fn case(case: &Case) -> String {
+/// One case: its title, its table, what has to be known; when and of what it was measured, unless that is as `now`.
+pub fn case(case: &Case, now: &Measured) -> String {
     let mut lines = vec![format!("## {}: {}", case.id, case.title), String::new()];
     lines.extend(rows(case));
-    let remarks: Vec<_> = remarks(case).collect();
+    let remarks: Vec<_> = remarks(case, now).collect();
     if !remarks.is_empty() {
         lines.push(String::new());
         lines.extend(remarks);
@@ -109,13 +109,18 @@ pub fn align(table: &[Vec<String>]) -> Vec<String> {
     lines
 }
 
-fn remarks(case: &Case) -> impl Iterator<Item = String> {
+fn remarks(case: &Case, now: &Measured) -> impl Iterator<Item = String> {
+    let is_old = |then: &&Measured| then.date != now.date || then.commit != now.commit;
+    let measured = case.measured.as_ref().filter(is_old).map(|then| {
+        let commit = then.commit.as_ref().map(|commit| format!(", of {commit}"));
+        format!("- measured on {}{}", then.date, commit.unwrap_or_default())
+    });
     let note = (!case.note.is_empty()).then(|| format!("- {}", case.note));
     let notes = case.rows.iter().filter(|row| !row.note.is_empty());
     let notes = notes.map(|row| format!("- {}: {}", row.name, row.note));
     let skipped =
         case.skipped.iter().map(|skipped| format!("- {}: not measured: {}", skipped.name, skipped.why));
-    note.into_iter().chain(notes).chain(skipped)
+    measured.into_iter().chain(note).chain(notes).chain(skipped)
 }
 
 #[cfg(test)]
@@ -142,7 +147,7 @@ mod tests {
 - other: does less
 - absent: not measured: not installed
 ";
-        assert_eq!(case(&sheet.finish()), expected);
+        assert_eq!(case(&sheet.finish(), &Measured::default()), expected);
     }
 
     #[test]
@@ -170,6 +175,29 @@ mod tests {
 | C           |    3 | 12 (0.25) |
 | D           |    – |         – |
 ";
-        assert_eq!(case(&sheet.finish()), expected);
+        assert_eq!(case(&sheet.finish(), &Measured::default()), expected);
+    }
+    #[test]
+    fn what_was_measured_at_another_time_or_of_another_commit_says_so() {
+        let measured = |date: &str, commit: Option<&str>| Measured {
+            date: date.into(),
+            commit: commit.map(str::to_owned),
+            ..Measured::default()
+        };
+        let now = measured("2026-08-02", Some("13824c9"));
+        let said = |then| {
+            let mut sheet = Sheet::new("a", "A", &[("time", "time", Unit::Time)], &[]);
+            sheet.measured(then);
+            case(&sheet.finish(), &now).lines().find_map(|line| Some(line.strip_prefix("- ")?.to_owned()))
+        };
+        let cases = [
+            (now.clone(), None),
+            (measured("2026-08-01", Some("13824c9")), Some("measured on 2026-08-01, of 13824c9")),
+            (measured("2026-08-02", Some("2d0691d")), Some("measured on 2026-08-02, of 2d0691d")),
+            (measured("2026-08-02", None), Some("measured on 2026-08-02")),
+        ];
+        for (then, expected) in cases {
+            assert_eq!(said(then).as_deref(), expected);
+        }
     }
 }
