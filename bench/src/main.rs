@@ -54,8 +54,6 @@ const CHART: &str = "docs/performance.svg";
 const TIMELINE: &str = "docs/timeline.svg";
 /// How often what is worse is measured again.
 const AGAIN: usize = 2;
-/// A machine with more load than this has other work.
-const LOAD: f64 = 0.5;
 
 fn main() -> ExitCode {
     // It starts sandboxes by the library, too, and is PID 1 in some of them.
@@ -106,7 +104,7 @@ fn timeline(options: &Options) -> Result<(), Error> {
     let is_interrupted = handle_signals()?;
     let place = Place::new(options)?;
     let machine = place::machine(place.is_root);
-    warn_of_load(&machine, &Progress::new());
+    warn_of_load(&machine, options.write, &Progress::new());
     let timeline = timeline::take(options, &place, &Runner::new(&place, is_interrupted))?;
     println!("{}", report::timeline::table(&timeline));
     let files = options.svg.as_deref().into_iter().chain(options.write.then_some(Path::new(TIMELINE)));
@@ -129,11 +127,9 @@ fn handle_signals() -> Result<Arc<AtomicBool>, Error> {
     Ok(is_interrupted)
 }
 
-fn warn_of_load(machine: &Machine, progress: &Progress) {
-    if machine.load > LOAD {
-        let load = machine.load;
-        progress
-            .say(&format!("the machine has other work (a load of {load}): times mean little, ratios may do"));
+fn warn_of_load(machine: &Machine, is_kept: bool, progress: &Progress) {
+    if let Some(line) = record::warning(machine, is_kept) {
+        progress.say(&line);
     }
 }
 
@@ -143,7 +139,7 @@ fn measure(options: &Options) -> Result<Figures, Error> {
     let mut figures = Figures { quick: options.quick, cases: Vec::new() };
     let progress = Progress::new();
     let begun = record::begin(&place.root, place.is_root);
-    warn_of_load(&begun.machine, &progress);
+    warn_of_load(&begun.machine, options.write, &progress);
     let runner = Runner::new(&place, is_interrupted);
     let mut bench = Bench { options, place: &place, runner: &runner, progress, begun: begun.clone() };
     let is_on_stdout = options.json.as_deref() == Some(Path::new("-"));
@@ -206,7 +202,8 @@ fn check(options: &Options, figures: &Figures) -> Result<(), Error> {
             break;
         }
         verdict.losses.iter().for_each(|line| eprintln!("bench: measured again: {line}"));
-        let again = Options { cases: verdict.cases, ..options.clone() };
+        // What is measured again is compared, and not kept.
+        let again = Options { cases: verdict.cases, write: false, ..options.clone() };
         verdict = guard::compare(&committed, &measure(&again)?);
     }
     let mut losses = verdict.losses;

@@ -7,11 +7,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::figures::Measured;
+use crate::figures::{Machine, Measured};
 use crate::place;
 
 /// What the bench itself writes: with the figures of an earlier case in them, it is still the same commit that is measured.
 const WRITTEN: [&str; 3] = [crate::FIGURES, crate::CHART, crate::TIMELINE];
+
+/// A machine with more load than this has other work.
+const LOAD: f64 = 0.5;
 
 /// Of a run that begins now, in the repository that is this folder.
 pub fn begin(root: &Path, is_root: bool) -> Measured {
@@ -20,6 +23,21 @@ pub fn begin(root: &Path, is_root: bool) -> Measured {
         commit: commit(root),
         rounds: None,
         machine: place::machine(is_root),
+    }
+}
+
+/// What is to be said of a machine that has other work. Figures that are to be kept should not be those of one on which more
+/// wants to run than there are processors: then ratios are of who waits for them, too.
+pub fn warning(machine: &Machine, is_kept: bool) -> Option<String> {
+    let Machine { load, processors, .. } = machine;
+    if is_kept && *load > *processors as f64 {
+        Some(format!(
+            "WARNING: these figures will be kept, and the machine is busy: a load of {load}, processors: {processors}"
+        ))
+    } else {
+        (*load > LOAD).then(|| {
+            format!("the machine has other work (a load of {load}): times mean little, ratios may do")
+        })
     }
 }
 
@@ -91,6 +109,18 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(date(UNIX_EPOCH + Duration::from_secs(seconds)), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn figures_of_a_busy_machine_are_not_kept_without_a_warning() {
+        let said = |load, is_kept| warning(&Machine { load, processors: 2, ..Machine::default() }, is_kept);
+        let begins =
+            |load, is_kept, begin: &str| said(load, is_kept).is_some_and(|line| line.starts_with(begin));
+        assert_eq!(said(0.5, true), None);
+        assert!(begins(2.0, true, "the machine has other work (a load of 2)"));
+        assert!(begins(2.1, true, "WARNING: these figures will be kept"));
+        assert!(begins(81.78, false, "the machine has other work"));
+        assert!(said(81.78, true).is_some_and(|line| !line.contains('\n') && line.contains("81.78")));
     }
 
     #[test]
