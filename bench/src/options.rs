@@ -27,13 +27,15 @@ shorter launch takes.
   --svg FILE       draw them
   --from FILE      do not measure: take the figures of FILE
   --timeline       instead of all this: trace starts of launch by perf (root), and
-                   print what each step takes; --write writes docs/timeline.svg,
-                   --svg FILE another
+                   print what each step takes (51 rounds; quick: 15); --write
+                   writes docs/timeline.svg, --svg FILE another
 
   --case NAME,...  only these: start, library, calls, parallel, alive, binds,
                    pid1; or one of a case, as start/net
   --only PEER,...  only these, as launch,bwrap,crun,tini
-  --rounds N       how often each is measured (101; quick: 15)
+  --rounds N       up to so many rounds, instead of those named below: who is slow
+                   is in fewer of them, and a case ends early when its time is
+                   over; pid1 has its own
 
   --dist DIR       where the musl release is (dist)
   --plain DIR      where the binaries of `cargo build --release` are
@@ -43,13 +45,17 @@ shorter launch takes.
 Cases:
   start     start to end of a command that does nothing: with the caller's
             network, with a network namespace, with a root file system, and with
-            a workload that has a libc
+            a workload that has a libc (201 rounds; quick: 41)
   library   the same from a process with 1 GiB of heap and eight threads
-  calls     system calls and page faults of one start
-  parallel  64 at once: starts per second
+            (101 rounds; quick: 15)
+  calls     system calls and page faults of one start (9 rounds; quick: 5)
+  parallel  64 at once: starts per second (15 rounds; quick: 5)
   alive     1,000 at once: memory of each, and the time to end them all
-  binds     10, 100, 1,000 and 2,000 directories bound
-  pid1      size, memory, wake-ups, orphans and signals of PID 1
+            (3 rounds; quick: 1)
+  binds     10, 100, 1,000 and 2,000 directories bound (51, 31, 9 and 7 rounds;
+            quick: 15 and 11)
+  pid1      size, memory, wake-ups, orphans and signals of PID 1 (of memory,
+            orphans and single signals 5, 61 and 601 rounds; quick: 1, 5 and 301)
 ";
 
 /// The cases, in their order.
@@ -80,7 +86,7 @@ pub struct Options {
     pub cases: Vec<String>,
     /// Rows; all where none is named.
     pub only: Vec<String>,
-    /// How often each is measured.
+    /// How often each is measured at most.
     pub rounds: Option<usize>,
     /// Where the musl release is.
     pub dist: Option<PathBuf>,
@@ -163,8 +169,8 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
     }
 
-    /// How often each is measured, where it is `full` as a rule and `quick` with `--quick`.
-    pub fn rounds(&self, full: usize, quick: usize) -> usize {
+    /// How often each is measured at most, where it is `full` as a rule and `quick` with `--quick`.
+    pub fn rounds(&self, (full, quick): (usize, usize)) -> usize {
         self.rounds.unwrap_or(if self.quick { quick } else { full })
     }
 }
@@ -204,9 +210,9 @@ mod tests {
 
     #[test]
     fn rounds_are_those_that_were_asked_for() {
-        assert_eq!(read("").expect("options").rounds(101, 15), 101);
-        assert_eq!(read("--quick").expect("options").rounds(101, 15), 15);
-        assert_eq!(read("--quick --rounds 7").expect("options").rounds(101, 15), 7);
+        assert_eq!(read("").expect("options").rounds((101, 15)), 101);
+        assert_eq!(read("--quick").expect("options").rounds((101, 15)), 15);
+        assert_eq!(read("--quick --rounds 7").expect("options").rounds((101, 15)), 7);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::figures::{Case, Sheet, Unit};
 use crate::peers::{OURS, Setup};
 
 /// How many of them, and in how many rounds, all and quick.
-const PARTS: [(usize, usize, usize); 4] = [(10, 51, 15), (100, 31, 11), (1_000, 9, 0), (2_000, 7, 0)];
+pub const PARTS: [(usize, usize, usize); 4] = [(10, 51, 15), (100, 31, 11), (1_000, 9, 0), (2_000, 7, 0)];
 
 /// One part for each number.
 pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
@@ -27,7 +27,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         let mut sheet = Sheet::new(&id, title, &[("time", "time", Unit::Time)], OURS);
         let setup = Setup { binds, ..Setup::SHARED };
         let participants = bench.participants(&mut sheet, setup, |peer| !peer.is_heavy())?;
-        let rounds = bench.options.rounds(full, quick.max(5));
+        let rounds = bench.options.rounds((full, quick.max(5)));
         sheet.measured(bench.measured(Some(rounds)));
         bench.rounds(rounds, Duration::from_secs(120), &participants, |runner, one, round| {
             let time = runner.time(one.peer.name(), &one.line)?;

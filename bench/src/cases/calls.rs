@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::figures::{Case, Sheet, Unit};
 use crate::peers::{OURS, Setup};
 
+/// How many rounds, all and quick.
+pub const ROUNDS: (usize, usize) = (9, 5);
+
 /// Counts both.
 pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     bench.progress.begin("calls");
@@ -26,7 +29,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     let participants =
         bench.participants(&mut sheet, setup, |peer| !bench.options.quick || !peer.is_heavy())?;
     let place = bench.place;
-    let rounds = bench.options.rounds(9, 5);
+    let rounds = bench.options.rounds(ROUNDS);
     sheet.measured(bench.measured(Some(rounds)));
     bench.rounds(rounds, Duration::from_secs(60), &participants, |runner, one, round| {
         let who = one.peer.name();

@@ -19,6 +19,10 @@ use crate::measure::Runner;
 use crate::peers::{OURS, Peer, Setup, Workload};
 use crate::processes;
 
+/// How many rounds of those in parallel, all and quick.
+pub const PARALLEL_ROUNDS: (usize, usize) = (15, 5);
+/// And of those that are alive.
+pub const ALIVE_ROUNDS: (usize, usize) = (3, 1);
 /// How many are in parallel.
 const ABREAST: usize = 64;
 /// Whose start takes longer than this starts 64 times, others eight times as often.
@@ -44,7 +48,7 @@ pub fn parallel(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
             sheet.skip(peer.name(), "locks what it starts from, one after another");
         }
     }
-    let rounds = bench.options.rounds(15, 5);
+    let rounds = bench.options.rounds(PARALLEL_ROUNDS);
     sheet.measured(bench.measured(Some(rounds)));
     bench.rounds(rounds, Duration::from_secs(180), &participants, |runner, one, round| {
         let number = ABREAST * if one.time > SLOW { 1 } else { 8 };
@@ -103,7 +107,7 @@ pub fn alive(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     // podman's containers are not its own children, and systemd-nspawn and firejail have one at a time.
     let can = |peer: Peer| !matches!(peer, Peer::Podman | Peer::Nspawn | Peer::Firejail);
     let participants = bench.participants(&mut sheet, setup, can)?;
-    let rounds = bench.options.rounds(3, 1);
+    let rounds = bench.options.rounds(ALIVE_ROUNDS);
     sheet.measured(bench.measured(Some(rounds)));
     for round in 0..rounds {
         for who in crate::rounds::order(round, &vec![1; participants.len()]) {

@@ -16,6 +16,9 @@ use crate::measure::Runner;
 use crate::peers::{self, Peer, Setup, Workload};
 use crate::processes;
 
+/// How many rounds, all and quick.
+pub const ROUNDS: (usize, usize) = (101, 15);
+
 const MIB: usize = 1024;
 const THREADS: usize = 8;
 const OURS: &[&str] = &["library"];
@@ -98,7 +101,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
     for starter in &starters {
         hosts[starter.host].ask(&starter.request)?;
     }
-    let rounds = bench.options.rounds(101, 15);
+    let rounds = bench.options.rounds(ROUNDS);
     sheet.measured(bench.measured(Some(rounds)));
     for round in 0..rounds {
         for who in crate::rounds::order(round, &vec![1; starters.len()]) {

@@ -140,3 +140,47 @@ impl Bench<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{CASES, USAGE};
+
+    /// What the help says of a case or an option: until the next line that begins where it does.
+    fn help_of(name: &str) -> String {
+        let text = USAGE.rsplit_once(&format!("\n  {name} ")).expect("it is there").1;
+        let lines = text.lines().enumerate().take_while(|(i, line)| *i == 0 || line.starts_with("    "));
+        let words: Vec<_> = lines.flat_map(|(_, line)| line.split_whitespace()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn the_help_names_the_rounds_that_there_are() {
+        let said = |(full, quick): (usize, usize)| format!("({full} rounds; quick: {quick})");
+        let [ten, hundred, thousand, two] = binds::PARTS;
+        assert_eq!([thousand.2, two.2], [0, 0], "quick");
+        let pid1 = |of: &pid1::Amounts| {
+            format!("{}, {} and {}", of.memory_rounds, of.orphan_rounds, of.latency_rounds)
+        };
+        let rounds = [
+            ("start", said(start::ROUNDS)),
+            ("library", said(library::ROUNDS)),
+            ("calls", said(calls::ROUNDS)),
+            ("parallel", said(crowd::PARALLEL_ROUNDS)),
+            ("alive", said(crowd::ALIVE_ROUNDS)),
+            (
+                "binds",
+                format!(
+                    "({}, {}, {} and {} rounds; quick: {} and {})",
+                    ten.1, hundred.1, thousand.1, two.1, ten.2, hundred.2
+                ),
+            ),
+            ("pid1", format!("{} rounds; quick: {})", pid1(&pid1::FULL), pid1(&pid1::QUICK))),
+            ("--timeline", said(crate::timeline::ROUNDS)),
+        ];
+        assert_eq!(rounds.len(), CASES.len() + 1);
+        for (name, said) in rounds {
+            assert!(help_of(name).contains(&said), "{name}: {said}: {}", help_of(name));
+        }
+    }
+}

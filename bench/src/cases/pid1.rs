@@ -30,20 +30,20 @@ const WINDOW: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of everything there is.
-struct Amounts {
-    memory_rounds: usize,
+pub struct Amounts {
+    pub memory_rounds: usize,
     idle: Duration,
     /// Rates differ from round to round by a third, of 300 orphans as of 5,000: many short rounds say more
     /// than few long ones.
-    orphan_rounds: usize,
+    pub orphan_rounds: usize,
     orphans: usize,
     /// Short ones: what comes from outside falls into few of them.
-    latency_rounds: usize,
+    pub latency_rounds: usize,
     latencies: usize,
     signals: usize,
 }
 
-const FULL: Amounts = Amounts {
+pub const FULL: Amounts = Amounts {
     memory_rounds: 5,
     idle: Duration::from_secs(60),
     orphan_rounds: 61,
@@ -52,7 +52,7 @@ const FULL: Amounts = Amounts {
     latencies: 100,
     signals: 1_000_000,
 };
-const QUICK: Amounts = Amounts {
+pub const QUICK: Amounts = Amounts {
     memory_rounds: 1,
     idle: Duration::from_secs(3),
     orphan_rounds: 5,

@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::figures::{Case, Sheet, Unit};
 use crate::peers::{OURS, Setup, Workload};
 
+/// How many rounds, all and quick.
+pub const ROUNDS: (usize, usize) = (201, 41);
+
 const PARTS: [(&str, &str, Setup); 4] = [
     ("start/shared", "Start to end of a command that does nothing, the network shared", Setup::SHARED),
     ("start/net", "The same with a network namespace", Setup { net: true, ..Setup::SHARED }),
@@ -32,7 +35,7 @@ pub fn run(bench: &mut Bench<'_>) -> Result<Vec<Case>, Error> {
         let mut sheet = Sheet::new(id, title, &[("time", "time", Unit::Time)], OURS);
         let participants =
             bench.participants(&mut sheet, setup, |peer| !bench.options.quick || !peer.is_heavy())?;
-        let rounds = bench.options.rounds(201, 41);
+        let rounds = bench.options.rounds(ROUNDS);
         sheet.measured(bench.measured(Some(rounds)));
         bench.rounds(rounds, Duration::from_secs(180), &participants, |runner, one, round| {
             let time = runner.time(one.peer.name(), &one.line)?;

@@ -24,6 +24,8 @@ use steps::Step;
 
 /// What is traced.
 const EVENTS: &str = "raw_syscalls:sys_enter,raw_syscalls:sys_exit,sched:sched_switch,sched:sched_process_fork,sched:sched_process_exec";
+/// How many starts, all and quick.
+pub const ROUNDS: (usize, usize) = (51, 15);
 /// perf's buffer for each processor: large enough that it does not wake up while something is measured.
 const BUFFER: &str = "32M";
 
@@ -56,7 +58,7 @@ pub fn take(options: &Options, place: &Place, runner: &Runner) -> Result<Timelin
     place.prepare(setup)?;
     let line = peers::line(Peer::Launch, &tool, setup, &place.files).map_err(|why| Error::peer(who, why))?;
     runner.probe(&line)?.map_err(|why| Error::peer(who, why))?;
-    let rounds = options.rounds(51, 15);
+    let rounds = options.rounds(ROUNDS);
     let start = |_| start(runner, &line);
     let untraced = (0..rounds).map(start).collect::<Result<Vec<_>, _>>()?;
     let file = place.files.state.join("perf.data");
