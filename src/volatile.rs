@@ -1,8 +1,8 @@
 //! `--volatile` and `--keep`: from the caller's mounts and directories to a `/` that is writable and never reaches the
 //! caller's disk. See docs/volatile.md.
 //!
-//! Values only: tree.rs reads the facts, kept.rs makes the directories, and init mounts. This file has what is read;
-//! what is decided from it stands in layout.rs, steps.rs and manifest.rs.
+//! Values only: tree.rs reads the facts, kept.rs makes the directories, and init mounts. This file and mountinfo.rs have what is
+//! read; what is decided from it stands in layout.rs, steps.rs and manifest.rs.
 //!
 //! One overlay above `/` would do, but in a user namespace every mount is locked to what it covers, and overlayfs takes
 //! no lower directory that has such mounts below (clone_private_mount in fs/namespace.c: EINVAL). So the directories on

@@ -1,4 +1,4 @@
-//! What launcher and init say to each other: the plan one way, reports the other.
+//! What launcher and init say to each other: the plan, tasks and orders one way, reports the other.
 //!
 //! Values only: no descriptor is read or written here. codec/ has their form on the channel, in files of the same names.
 //! Both ends are usually the same file, but `launch-init` is a program of its own too, so every frame names the version of

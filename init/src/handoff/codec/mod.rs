@@ -1,4 +1,4 @@
-//! The form of the plan and the reports on the channel: frames with a header, encode and decode.
+//! The form on the channel of all that launcher and init say: frames with a header, encode and decode.
 //!
 //! Pure: no descriptor is read or written here. This file has the frame, values.rs the single values in it, and each of the
 //! others the form of what its name says.
