@@ -320,6 +320,28 @@ fn a_thread_fills_the_pool_when_it_was_asked_for() {
 }
 
 #[test]
+fn who_fills_a_pool_waits_for_those_that_others_make_too() {
+    as_each_caller("who_fills_a_pool_waits_for_those_that_others_make_too", || {
+        let pool = pool(&template(), 4);
+        for _ in 0..20 {
+            for _ in 0..4 {
+                assert_eq!(said(&pool, "echo one"), "one\n");
+            }
+            // One of them makes all.
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        pool.fill().expect("fill");
+                        assert_eq!(pool.waiting(), 4);
+                    });
+                }
+            });
+        }
+        assert_eq!(children().len(), 4);
+    });
+}
+
+#[test]
 fn sixty_four_at_once_are_all_right() {
     as_each_caller("sixty_four_at_once_are_all_right", || {
         let mut pool = pool(&template(), 8);
