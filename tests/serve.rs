@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::hanging::Mounts;
 use support::session::Session;
 use support::{
     Caller, Folder, Running, Talk, callers, cannot_run, code, code_and_stderr, marker, processes_with,
@@ -45,8 +46,14 @@ impl Served {
     #[track_caller]
     fn that_tells(caller: Caller) -> (Self, Manager) {
         let folder = Folder::of(caller);
+        let server = serve(caller, &folder, &[]);
+        Self::that_tells_of(caller, folder, server)
+    }
+
+    #[track_caller]
+    fn that_tells_of(caller: Caller, folder: Folder, mut server: Command) -> (Self, Manager) {
         let manager = Manager::at(&folder.path("notify"));
-        let server = Running::start(serve(caller, &folder, &[]).env("NOTIFY_SOCKET", folder.path("notify")));
+        let server = Running::start(server.env("NOTIFY_SOCKET", folder.path("notify")));
         assert_eq!(manager.hear(), "READY=1");
         (Self { caller, folder, server }, manager)
     }
@@ -94,6 +101,26 @@ impl Manager {
         let mut message = [0; 100];
         let length = self.0.recv(&mut message).expect("a message");
         text(&message[..length])
+    }
+}
+
+/// Who has sent a request of his own to the server, and listens.
+struct Asking(UnixStream);
+
+impl Asking {
+    #[track_caller]
+    fn of(served: &Served, request: &str) -> Self {
+        let mut stream = UnixStream::connect(served.socket()).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+        writeln!(stream, "{request}").expect("write");
+        Self(stream)
+    }
+
+    #[track_caller]
+    fn hear(&self) -> String {
+        let mut answer = String::new();
+        BufReader::new(&self.0).read_line(&mut answer).expect("an answer");
+        answer
     }
 }
 
@@ -404,6 +431,72 @@ fn a_server_that_is_asked_to_end_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_set_up_that_hangs_is_in_nobodys_way() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("a file system that hangs", "only root can mount it");
+    }
+    for caller in callers() {
+        let folder = Folder::of(caller);
+        let (data, inside) = (folder.directory("data"), folder.directory("data/inside"));
+        let mounts = Mounts::new();
+        let server = mounts.inside(&serve(caller, &folder, &["--bind", &inside]));
+        let (served, _manager) = Served::that_tells_of(caller, folder, server);
+        let mut hanging = mounts.hang(&data);
+        for _ in 0..POOL {
+            assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+        }
+        let asking = Asking::of(&served, "{\"request\":\"give\"}");
+        let mut impatient = Running::start(&mut served.shell("true"));
+        impatient.signal(Signal::SIGTERM);
+        assert_eq!(impatient.wait().signal(), Some(libc::SIGTERM));
+        assert!(Asking::of(&served, "what?").hear().contains("no request"));
+        // Who waits hears why there is none, and who comes later has one.
+        hanging.fail();
+        let answer = asking.hear();
+        assert!(answer.contains("refused") && answer.contains(&inside), "{answer}");
+        drop(hanging);
+        assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+        served.is_there();
+    }
+}
+
+#[test]
+fn a_server_whose_set_ups_hang_ends_when_it_is_asked_to() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("a file system that hangs", "only root can mount it");
+    }
+    for caller in callers() {
+        for hangs_from_the_start in [true, false] {
+            let folder = Folder::of(caller);
+            let (data, inside) = (folder.directory("data"), folder.directory("data/inside"));
+            let mounts = Mounts::new();
+            let mut server = mounts.inside(&serve(caller, &folder, &["--bind", &inside]));
+            let (mut served, hanging) = if hangs_from_the_start {
+                let hanging = mounts.hang(&data);
+                (Served { caller, folder, server: Running::start(&mut server) }, hanging)
+            } else {
+                let (served, _manager) = Served::that_tells_of(caller, folder, server);
+                let hanging = mounts.hang(&data);
+                for _ in 0..POOL {
+                    assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+                }
+                (served, hanging)
+            };
+            until("it listens, and has some made", || {
+                (fs::exists(served.socket()).expect("a folder") && served.waiting() > 0).then_some(())
+            });
+            let asking = Running::start(served.shell("true").stderr(Stdio::piped()));
+            served.server.signal(Signal::SIGTERM);
+            assert_eq!(code(served.server.wait()), 0);
+            assert!(!fs::exists(served.socket()).expect("a folder"));
+            let output = asking.output();
+            assert_eq!(code(output.status), 125, "{}", text(&output.stderr));
+            drop(hanging);
+        }
+    }
+}
+
+#[test]
 fn nobody_elses_commands_are_run_and_nobody_elses_server_is_trusted() {
     let [root, user] = callers()[..] else { return cannot_run("two users", "there is only one") };
     let served = Served::start(root, &[]);
@@ -499,17 +592,17 @@ fn who_waits_for_the_sockets_file_may_connect_at_once() {
 }
 
 #[test]
-fn sixty_four_at_once_have_a_sandbox_each_and_the_server_keeps_nothing() {
+fn a_hundred_at_once_have_a_sandbox_each_and_the_server_keeps_nothing() {
     for caller in callers() {
         let served = Served::start(caller, &[]);
         let descriptors =
             || fs::read_dir(format!("/proc/{}/fd", served.server.pid())).map_or(0, Iterator::count);
         let before = descriptors();
-        let mut clients: Vec<_> = (0..64)
+        let mut clients: Vec<_> = (0..100)
             .map(|_| Talk::start(&mut served.shell("readlink /proc/self/ns/pid; read -r line")))
             .collect();
         let namespaces: BTreeSet<_> = clients.iter().map(|client| client.hear().expect("a line")).collect();
-        assert_eq!(namespaces.len(), 64);
+        assert_eq!(namespaces.len(), 100);
         clients.iter_mut().for_each(|client| client.say(""));
         assert!(clients.into_iter().all(|client| code(client.end().1) == 0));
         // One for each of them would be far more than those that come and go while one is made.

@@ -1,6 +1,6 @@
 //! A sandbox that was made ahead: with everything set up and nobody inside but PID 1, that waits for what to run.
 //!
-//! From there on it is like any other; who makes it, and when, is the launcher's to know (its pool.rs).
+//! From there on it is like any other; who makes it, and when, is the launcher's to know (its pool/).
 
 #![forbid(unsafe_code)]
 

@@ -64,6 +64,8 @@ pub struct Server {
     reserve: Option<OwnedFd>,
     /// Until when nobody is taken in.
     paused: Option<Instant>,
+    /// Whether who comes waits, where there is no place, and is not sent away.
+    who_comes_waits: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,12 @@ impl Server {
     /// Serves those who connect to this socket, which does not block.
     pub fn new(listener: UnixListener) -> Self {
         let reserve = open_null().ok();
-        Self { listener, clients: Vec::new(), next: 0, reserve, paused: None }
+        Self { listener, clients: Vec::new(), next: 0, reserve, paused: None, who_comes_waits: false }
+    }
+
+    /// The same, for requests that take their time: who comes when there is no place waits until there is one.
+    pub fn where_who_comes_waits(listener: UnixListener) -> Self {
+        Self { who_comes_waits: true, ..Self::new(listener) }
     }
 
     /// What to wait for.
@@ -107,7 +114,7 @@ impl Server {
             interests.push((Source::Client(client.number), client.stream.as_fd(), flags));
         }
         // Last: nobody has to make room whose request has come.
-        if self.paused.is_none() {
+        if self.paused.is_none() && !(self.who_comes_waits && self.is_full() && self.idle().is_none()) {
             interests.push((Source::Listener, self.listener.as_fd(), PollFlags::POLLIN));
         }
         interests
@@ -237,6 +244,16 @@ impl Server {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.clients.len() >= MOST_CLIENTS
+    }
+
+    /// Who would be let go of for another: the one who has said nothing for the longest time has the least to lose.
+    fn idle(&self) -> Option<u64> {
+        let is_idle = |client: &&Client| !client.waits && client.to_send.is_empty();
+        self.clients.iter().filter(is_idle).map(|client| client.number).min()
+    }
+
     fn welcome(&mut self, stream: UnixStream) {
         // See unix(7), SO_PEERCRED: who it was when it connected.
         let is_ours = getsockopt(&stream, sockopt::PeerCredentials)
@@ -257,11 +274,8 @@ impl Server {
             is_last: false,
             give_up_at: Some(Instant::now() + PATIENCE),
         };
-        if self.clients.len() >= MOST_CLIENTS {
-            // The one who has said nothing for the longest time has the least to lose.
-            let is_idle = |client: &Client| !client.waits && client.to_send.is_empty();
-            let idle = self.clients.iter().filter(|client| is_idle(client)).map(|client| client.number).min();
-            match idle {
+        if self.is_full() {
+            match self.idle() {
                 Some(number) => self.clients.retain(|client| client.number != number),
                 None => {
                     let reason = format!("{MOST_CLIENTS} commands wait for it already");

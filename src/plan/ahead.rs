@@ -1,6 +1,6 @@
 //! Sandboxes that are made ahead: what all of a pool have in common, and what each gets when it is given out.
 //!
-//! Values only. pool.rs makes them.
+//! Values only. pool/ makes them.
 
 #![forbid(unsafe_code)]
 

@@ -2,14 +2,15 @@
 //!
 //! Who comes is given the sandbox itself, init's channel and its pidfd, and is its launcher from then on: it says what is to be
 //! run, forwards signals, hears how it ends, and takes it along when it dies. The server has nothing more to do with it than to
-//! reap it. It waits for nobody who was given one, and for nobody who asks; only where none is left it makes one itself, and whoever
-//! asks meanwhile waits for that.
+//! reap it. It waits for nobody: neither for who was given one, nor for who asks, nor for one that is being made, which the pool's
+//! thread does.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod socket;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
@@ -30,6 +31,7 @@ use crate::named::control::{Reply, Request};
 use crate::named::server::{Asked, Server, Source};
 use crate::named::systemd::Manager;
 use crate::pool::{Pool, limits};
+use crate::sandbox::Sandbox;
 
 /// Serves sandboxes of this kind, of which `size` wait at any time, at the socket `path`, until a signal asks for the end. The
 /// sandboxes that were given away are their owners', and go on. Every signal must be blocked.
@@ -43,18 +45,22 @@ pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> 
     // Each that waits takes two descriptors. Those inside get the limits of before.
     let limits = limits()?;
     allow_many_descriptors();
-    let mut pool = Pool::for_others(template, size, limits)?;
-    pool.fill_in_background()?;
     let queue = SignalQueue::new().map_err(Error::Signals)?;
-    let mut manager = Manager::of(None);
-    let mut tell = |happening| manager.iter_mut().for_each(|manager| manager.happened(&happening));
-    tell(Happening::Ready);
+    let pool = Pool::for_others(template, size, limits)?;
     let listener = socket.listener.try_clone().map_err(|error| socket.failed(&error))?;
-    let mut serving = Serving { server: Server::new(listener), pool, given: Vec::new(), traced: Vec::new() };
+    let mut serving = Serving {
+        server: Server::where_who_comes_waits(listener),
+        pool,
+        asking: VecDeque::new(),
+        given: Vec::new(),
+        traced: Vec::new(),
+        manager: Manager::of(None),
+        is_ready: false,
+    };
     let ended = serving.go_on_until_asked_to_end(&queue);
     // Who comes from now on is told that nobody listens, and does not wait for an answer while the pool ends.
     drop(socket);
-    tell(Happening::Ending(Why::Stop));
+    serving.tell(Happening::Ending(Why::Stop));
     ended
 }
 
@@ -70,17 +76,34 @@ fn forget_ignored_signals() {
 struct Serving {
     server: Server,
     pool: Pool,
+    /// Those who wait for one.
+    asking: VecDeque<Asking>,
     /// The pidfds of the sandboxes that were given away.
     given: Vec<OwnedFd>,
     /// Of those that have ended and cannot be reaped yet, since somebody traces them (ptrace(2)).
     traced: Vec<OwnedFd>,
+    manager: Option<Manager>,
+    /// Whether the pool has been full.
+    is_ready: bool,
+}
+
+/// A client that waits for a sandbox.
+struct Asking {
+    client: u64,
+    since: Instant,
 }
 
 impl Serving {
+    fn tell(&mut self, happening: Happening) {
+        self.manager.iter_mut().for_each(|manager| manager.happened(&happening));
+    }
+
     fn go_on_until_asked_to_end(&mut self, queue: &SignalQueue) -> Result<(), Error> {
         loop {
             let sources = self.server.interests();
             let mut polled = vec![PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+            polled.extend(self.pool.news().map(|news| PollFd::new(news, PollFlags::POLLIN)));
+            let of_given = polled.len();
             polled.extend(self.given.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
             polled.extend(sources.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
             let left = self.server.deadline().map(|at| at.saturating_duration_since(Instant::now()));
@@ -90,7 +113,7 @@ impl Serving {
             }
             let flags: Vec<_> =
                 polled.iter().map(|polled| polled.revents().unwrap_or(PollFlags::empty())).collect();
-            let (own, of_sources) = flags.split_at(1 + self.given.len());
+            let (own, of_sources) = flags.split_at(of_given + self.given.len());
             let ready: Vec<(Source, PollFlags)> = sources
                 .iter()
                 .zip(of_sources)
@@ -101,7 +124,7 @@ impl Serving {
                 return Ok(());
             }
             self.traced.retain(|pidfd| !reap(pidfd.as_fd()));
-            let mut has_ended = own[1..].iter().map(|flags| !flags.is_empty());
+            let mut has_ended = own[of_given..].iter().map(|flags| !flags.is_empty());
             let ended = self.given.extract_if(.., |_| has_ended.next().unwrap_or(false));
             self.traced.extend(ended.filter(|pidfd| !reap(pidfd.as_fd())));
             ready.into_iter().for_each(|(source, flags)| self.server.is_ready(source, flags));
@@ -109,31 +132,74 @@ impl Serving {
             while let Some(asked) = self.server.next_request() {
                 self.answer(asked);
             }
+            self.hear_of_the_pool()?;
         }
     }
 
     fn answer(&mut self, asked: Asked) {
         let Asked { client, request, .. } = asked;
-        let given = match request {
-            Request::Give => self.give().map_err(|error| error.to_string()),
-            _ => Err("is the server of a pool: it gives sandboxes to launch run, and nothing else".into()),
-        };
-        match given {
-            Ok((sandbox, is_new)) => {
-                let defaults = Box::new(self.pool.defaults().clone());
-                self.server.reply_last(client, &Reply::Given { defaults, is_new }, sandbox);
-            }
-            Err(reason) => self.server.reply(client, &Reply::Refused { reason }, Vec::new()),
+        match request {
+            Request::Give => self.asking.push_back(Asking { client, since: Instant::now() }),
+            _ => self.refuse(
+                client,
+                "is the server of a pool: it gives sandboxes to launch run, and nothing else",
+            ),
         }
     }
 
-    /// A sandbox's channel and pidfd, and whether it is new.
-    fn give(&mut self) -> Result<(Vec<OwnedFd>, bool), Error> {
-        let ((channel, pidfd), is_new) = self.pool.give_away()?;
+    fn refuse(&mut self, client: u64, reason: &str) {
+        self.server.reply(client, &Reply::Refused { reason: reason.into() }, Vec::new());
+    }
+
+    /// Gives the sandboxes that wait to the clients that do.
+    ///
+    /// # Errors
+    /// What keeps the pool from being full for the first time.
+    fn hear_of_the_pool(&mut self) -> Result<(), Error> {
+        // Before the sandboxes are looked at: what is told afterwards wakes us up again.
+        let filling = self.pool.last_filling();
+        self.asking.retain(|asking| self.server.has(asking.client));
+        while let Some(asking) = self.asking.pop_front() {
+            let Some((sandbox, begun)) = self.pool.take() else {
+                self.asking.push_front(asking);
+                break;
+            };
+            match self.hand_over(sandbox) {
+                Ok(sandbox) => {
+                    let (defaults, is_new) = (Box::new(self.pool.defaults().clone()), begun >= asking.since);
+                    self.server.reply_last(asking.client, &Reply::Given { defaults, is_new }, sandbox);
+                }
+                Err(error) => self.refuse(asking.client, &error.to_string()),
+            }
+        }
+        match filling.map(|filling| (filling.begun, filling.outcome)) {
+            Some((_, Ok(()))) if !self.is_ready && self.pool.is_full() => {
+                self.is_ready = true;
+                self.tell(Happening::Ready);
+            }
+            Some((_, Err(error))) if !self.is_ready => return Err(error),
+            Some((begun, Err(error))) => {
+                log::warn!("pool: not filled: {error}");
+                // For who has come since then it is tried once more.
+                let came_later = self.asking.partition_point(|asking| asking.since <= begun);
+                let in_vain: Vec<_> = self.asking.drain(..came_later).collect();
+                for asking in in_vain {
+                    self.refuse(asking.client, &error.to_string());
+                }
+            }
+            Some((_, Ok(()))) | None => {}
+        }
+        self.pool.are_asked_for(self.asking.len());
+        Ok(())
+    }
+
+    /// Its channel and its pidfd.
+    fn hand_over(&mut self, sandbox: Sandbox) -> Result<Vec<OwnedFd>, Error> {
+        let (channel, pidfd) = sandbox.hand_over()?;
         match duplicate(pidfd.as_raw_fd()) {
             Ok(copy) => {
                 self.given.push(copy);
-                Ok((vec![channel, pidfd], is_new))
+                Ok(vec![channel, pidfd])
             }
             Err(errno) => {
                 // It ends with its channel.

@@ -4,6 +4,7 @@
 
 pub mod session;
 
+pub mod hanging;
 pub mod hostile;
 
 pub mod place;

@@ -1,35 +1,32 @@
 //! Sandboxes that are made ahead, each given out once: a start without the making.
 //!
-//! What they have in common, and what each gets, is plan/ahead.rs's to decide; what a waiting one does is init's.
+//! What they have in common, and what each gets, is plan/ahead.rs's to decide; which ones wait, and when more are made, stock.rs's;
+//! what a waiting one does, init's.
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+mod stock;
+
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use launch_init::exit::Outcome;
 use launch_init::handoff::{Limit, SignalState, Task};
 use launch_init::parse::LIMITS;
 use launch_init::signals;
-use launch_init::sys::open_null;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::stat;
 
-use crate::command::{Child, Command, First, copy_above_stdio, first_of, signal_state, working_directory};
+use self::stock::{Filling, Stock};
+use crate::command::{Child, Command, signal_state, working_directory};
 use crate::error::Error;
-use crate::plan::Plan;
 use crate::plan::ahead::{self, Defaults, Present, Request};
-use crate::sandbox::{Resources, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::sys;
-
-/// How long nobody has been given one when more are made, as long as half of them wait.
-const QUIET: Duration = Duration::from_millis(10);
 
 /// Sandboxes that are made ahead and wait, to be given out one by one: what starts in one starts sooner, and otherwise as by
 /// [`Command::spawn`], with the same walls. Each is used once.
@@ -64,7 +61,7 @@ const QUIET: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    stock: Arc<Stock>,
     filler: Option<JoinHandle<()>>,
 }
 
@@ -76,40 +73,43 @@ impl Pool {
     /// # Errors
     /// As [`Command::spawn`], but for those of a workload; [`Error::Option`] for what only one sandbox can have.
     pub fn new(template: &Command, size: usize) -> Result<Self, Error> {
-        Self::make(template, size, limits()?, false)
+        let pool = Self::unfilled(template, size, limits()?, false)?;
+        pool.fill()?;
+        Ok(pool)
     }
 
     /// The same, to be given away: the caller's terminal is not the workloads', and these are the limits that they get, as far as the
-    /// caller has them still.
+    /// caller has them still. They are made in the background, from now on.
+    ///
+    /// # Errors
+    /// As [`Self::new`], but for those of the sandboxes, and as [`Self::fill_in_background`].
     pub(crate) fn for_others(template: &Command, size: usize, limits: Vec<Limit>) -> Result<Self, Error> {
-        Self::make(template, size, limits, true)
+        let mut pool = Self::unfilled(template, size, limits, true)?;
+        pool.fill_in_background()?;
+        pool.stock.is_given_out();
+        Ok(pool)
     }
 
-    fn make(template: &Command, size: usize, limits: Vec<Limit>, for_others: bool) -> Result<Self, Error> {
+    fn unfilled(
+        template: &Command,
+        size: usize,
+        limits: Vec<Limit>,
+        for_others: bool,
+    ) -> Result<Self, Error> {
         let mut template = template.try_clone()?;
         template.options.umask = template.options.umask.or_else(umask);
         let caller = template.caller()?;
         let plan = ahead::common(&template.options, &caller)?;
         plan.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        let shared = Shared {
-            defaults: Defaults::of(&template.options, &caller)?,
-            limits,
-            for_others,
-            null: open_null().map_err(Error::Channel)?,
-            template,
-            plan,
-            size,
-            state: Mutex::new(State::default()),
-            changed: Condvar::new(),
-        };
-        shared.fill()?;
-        Ok(Self { shared: Arc::new(shared), filler: None })
+        let defaults = Defaults::of(&template.options, &caller)?;
+        let stock = Stock::new(template, plan, defaults, limits, size, for_others)?;
+        Ok(Self { stock: Arc::new(stock), filler: None })
     }
 
     /// A command for one of the sandboxes.
     pub fn command(&self, program: impl AsRef<OsStr>) -> PoolCommand<'_> {
         let request = Request { command: vec![program.as_ref().into()], ..Request::default() };
-        PoolCommand { pool: &self.shared, request, stdio: [None, None, None], signals: None }
+        PoolCommand { pool: &self.stock, request, stdio: [None, None, None], signals: None }
     }
 
     /// Runs a program with its arguments in one of the sandboxes; short for [`Self::command`].
@@ -121,7 +121,7 @@ impl Pool {
             command: command.into_iter().map(|argument| argument.as_ref().into()).collect(),
             ..Request::default()
         };
-        PoolCommand { pool: &self.shared, request, stdio: [None, None, None], signals: None }.spawn()
+        PoolCommand { pool: &self.stock, request, stdio: [None, None, None], signals: None }.spawn()
     }
 
     /// Makes as many as are missing, in place of those that were given out or have been killed, and returns when they wait, and those
@@ -131,7 +131,7 @@ impl Pool {
     /// # Errors
     /// As [`Self::new`]. Those that could be made wait.
     pub fn fill(&self) -> Result<(), Error> {
-        self.shared.fill()
+        self.stock.fill(usize::MAX)
     }
 
     /// From now on a thread does it, when one has been given out: as soon as half of them do not wait any more, or else when nobody has
@@ -144,14 +144,16 @@ impl Pool {
         if self.filler.is_some() {
             return Ok(());
         }
-        let shared = Arc::clone(&self.shared);
+        let stock = Arc::clone(&self.stock);
+        stock.has_thread(true);
         let mask = signals::block_all().map_err(Error::Signals)?;
         let started = std::thread::Builder::new()
             .name("launch-pool".into())
-            .spawn(move || shared.keep_filled())
+            .spawn(move || stock.keep_filled())
             .map_err(|error| {
                 Error::Pool("thread", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
             });
+        self.stock.has_thread(started.is_ok());
         signals::set_mask(mask).map_err(Error::Signals)?;
         self.filler = Some(started?);
         Ok(())
@@ -159,267 +161,62 @@ impl Pool {
 
     /// What of the template concerns the tasks, for those who have been given a sandbox.
     pub(crate) fn defaults(&self) -> &Defaults {
-        &self.shared.defaults
+        &self.stock.defaults
     }
 
-    /// Gives one of the sandboxes away: its channel and its pidfd, as [`Sandbox::hand_over`], and whether it was made for this.
-    ///
-    /// # Errors
-    /// As [`Self::new`], where none waits.
-    pub(crate) fn give_away(&self) -> Result<((OwnedFd, OwnedFd), bool), Error> {
-        let taken = self.shared.take();
-        self.shared.is_given_out();
-        let (one, is_new) = taken?;
-        Ok((one.sandbox.hand_over()?, is_new))
+    /// One that waits, if any does, to be given away ([`Sandbox::hand_over`]), and when its making began.
+    pub(crate) fn take(&self) -> Option<(Sandbox, Instant)> {
+        let one = self.stock.take_waiting()?;
+        self.stock.is_given_out();
+        Some((one.sandbox, one.begun))
+    }
+
+    /// Whether as many wait as shall.
+    pub(crate) fn is_full(&self) -> bool {
+        self.stock.is_full()
+    }
+
+    /// So many have asked for one and wait, which are made as soon as possible.
+    pub(crate) fn are_asked_for(&self, number: usize) {
+        self.stock.are_asked_for(number);
+    }
+
+    /// Readable when more wait, and when [`Self::last_filling`] has something to say. Of a pool for others.
+    pub(crate) fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.stock.news.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How the thread's last making of some has ended, if that has not been asked yet. Until it has been asked about a failure nothing
+    /// more is made.
+    pub(crate) fn last_filling(&self) -> Option<Filling> {
+        // EAGAIN: nothing has been told.
+        if let Some(news) = &self.stock.news {
+            let _ = news.read();
+        }
+        self.stock.last_filling()
     }
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        let mut state = self.shared.state();
-        state.drop_the_dead();
-        state.waiting.len()
+        self.stock.waiting()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let waiting = {
-            let mut state = self.shared.state();
-            state.is_over = true;
-            std::mem::take(&mut state.waiting)
-        };
-        self.shared.changed.notify_all();
-        end(waiting);
-        if let Some(filler) = self.filler.take() {
+        if self.stock.end()
+            && let Some(filler) = self.filler.take()
+        {
             // It has panicked, which it has said.
             let _ = filler.join();
         }
     }
 }
 
-/// Each takes a while to end: all do so at the same time.
-fn end(waiting: VecDeque<Waiting>) {
-    for one in &waiting {
-        // What is dropped below is ended for sure.
-        let _ = one.sandbox.signal(libc::SIGKILL);
-    }
-}
-
-/// What a pool and its thread have in common.
-#[derive(Debug)]
-struct Shared {
-    template: Command,
-    plan: Plan,
-    /// What of the template concerns the tasks.
-    defaults: Defaults,
-    /// The caller's resource limits when the pool was made.
-    limits: Vec<Limit>,
-    /// Whether they are given away.
-    for_others: bool,
-    /// /dev/null, which waiting ones have as stdio: nobody waits for an end of file for their sake.
-    null: OwnedFd,
-    size: usize,
-    state: Mutex<State>,
-    /// There is something to do for the thread.
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
-    /// How many are being made.
-    in_making: usize,
-    /// Whether one has been given out since the thread has looked.
-    has_given_out: bool,
-    /// Whether the pool is no more.
-    is_over: bool,
-}
-
-/// A sandbox that has been made ahead.
-#[derive(Debug)]
-struct Waiting {
-    sandbox: Sandbox,
-    terminal: Option<OwnedFd>,
-}
-
-impl State {
-    fn drop_the_dead(&mut self) {
-        self.waiting.retain_mut(Waiting::is_alive);
-    }
-}
-
-impl Waiting {
-    /// It has nothing to say before it has been given something to run, but log lines.
-    fn is_alive(&mut self) -> bool {
-        match self.sandbox.try_next_event() {
-            Ok(None) => true,
-            Ok(Some(_)) | Err(_) => {
-                log::info!("pool: PID 1 of a waiting sandbox (pid {}) has ended", self.sandbox.pid());
-                false
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// Whoever panicked meanwhile has left it whole.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fill(&self) -> Result<(), Error> {
-        let missing = {
-            let mut state = self.state();
-            state.drop_the_dead();
-            let missing = self.size.saturating_sub(state.waiting.len() + state.in_making);
-            state.in_making += missing;
-            missing
-        };
-        let mut unmade = InMaking { shared: self, number: missing };
-        let mut begun = VecDeque::with_capacity(missing);
-        let mut error = None;
-        for _ in 0..missing {
-            match self.begin_one() {
-                Ok(one) => begun.push_back(one),
-                Err(because) => {
-                    error = Some(because);
-                    break;
-                }
-            }
-        }
-        // While they set themselves up, side by side.
-        for mut one in begun {
-            match wait_until_set_up(&mut one) {
-                Ok(()) => unmade.is_made(one),
-                Err(because) => error = error.or(Some(because)),
-            }
-        }
-        drop(unmade);
-        drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
-        error.map_or(Ok(()), Err)
-    }
-
-    /// Until the pool is over.
-    fn keep_filled(&self) {
-        loop {
-            {
-                let idle = |state: &mut State| !state.has_given_out && !state.is_over;
-                let state = self.changed.wait_while(self.state(), idle);
-                let mut state = state.unwrap_or_else(PoisonError::into_inner);
-                // Who has just been given one has better use for the processors.
-                while state.waiting.len() > self.size / 2 && !idle(&mut state) && !state.is_over {
-                    state.has_given_out = false;
-                    let waited = self.changed.wait_timeout_while(state, QUIET, idle);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                if state.is_over {
-                    return;
-                }
-                state.has_given_out = false;
-            }
-            if let Err(error) = self.fill() {
-                log::warn!("pool: not filled: {error}");
-            }
-        }
-    }
-
-    /// Makes one that sets itself up, without waiting for that.
-    fn begin_one(&self) -> Result<Waiting, Error> {
-        let mut plan = self.plan.clone();
-        plan.init.workload.limits.extend(ahead::limits(&self.limits, &limits()?, &plan.init.workload.limits));
-        let null = || copy_above_stdio(&self.null).map(Some);
-        let stdio = [null()?, null()?, null()?];
-        let init = self.template.open_init_file(&plan)?;
-        let resources =
-            Resources { init, stdio, lock: None, leads_session: self.for_others, is_of_launch: false };
-        let mut sandbox = Sandbox::start(&plan, resources)?;
-        sandbox.release()?;
-        Ok(Waiting { sandbox, terminal: None })
-    }
-
-    /// One that waits, or else a new one, which the second value says.
-    fn take(&self) -> Result<(Waiting, bool), Error> {
-        loop {
-            let Some(mut one) = self.state().waiting.pop_front() else { break };
-            if one.is_alive() {
-                return Ok((one, false));
-            }
-        }
-        let mut one = self.begin_one()?;
-        wait_until_set_up(&mut one)?;
-        Ok((one, true))
-    }
-
-    /// There may be fewer that wait than there shall be, also where none did: they were killed, or could not be made.
-    fn is_given_out(&self) {
-        self.state().has_given_out = true;
-        self.changed.notify_all();
-    }
-
-    /// Has the task run in one that waits. Where that has ended without having read the task, nothing has run, and there are
-    /// others.
-    fn give_out(&self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<Child, Error> {
-        loop {
-            let (Waiting { mut sandbox, mut terminal }, is_new) = self.take()?;
-            let assigned = sandbox.assign(task, stdio, wait_for_room);
-            self.is_given_out();
-            match assigned {
-                Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
-                assigned => assigned?,
-            }
-            match first_of(&mut sandbox, &mut terminal) {
-                Ok(First::Started(started)) => return Ok(Child::new(sandbox, started, terminal)),
-                // It has said so already.
-                Ok(First::SetUp) => return Err(Error::InitDied(None)),
-                Err(Error::InitDied(_)) if !is_new && sandbox.left_unread() => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// So many are being made, unless it is dropped before.
-struct InMaking<'a> {
-    shared: &'a Shared,
-    number: usize,
-}
-
-impl InMaking<'_> {
-    fn is_made(&mut self, one: Waiting) {
-        self.number -= 1;
-        let mut state = self.shared.state();
-        state.in_making -= 1;
-        if !state.is_over {
-            state.waiting.push_back(one);
-        }
-    }
-}
-
-impl Drop for InMaking<'_> {
-    fn drop(&mut self) {
-        self.shared.state().in_making -= self.number;
-        self.shared.changed.notify_all();
-    }
-}
-
-fn wait_for_room(channel: BorrowedFd<'_>) -> Result<(), Error> {
-    match poll(&mut [PollFd::new(channel, PollFlags::POLLOUT)], PollTimeout::NONE) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(Error::Wait(errno)),
-    }
-}
-
-fn wait_until_set_up(one: &mut Waiting) -> Result<(), Error> {
-    match first_of(&mut one.sandbox, &mut one.terminal)? {
-        First::SetUp => Ok(()),
-        First::Started(_) => Err(Error::InitDied(None)),
-    }
-}
-
 /// A command that is given to a sandbox of a [`Pool`], in the manner of [`Command`]. What it does not name is the template's.
 #[derive(Debug)]
 pub struct PoolCommand<'a> {
-    pool: &'a Shared,
+    pool: &'a Stock,
     request: Request,
     stdio: [Option<OwnedFd>; 3],
     signals: Option<SignalState>,

@@ -1,0 +1,411 @@
+//! The sandboxes of a pool that wait, and the making of more, by whoever needs one or by the pool's thread.
+//!
+//! What they have in common is plan/ahead.rs's to decide; who is given one, and for what, mod.rs's.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use launch_init::handoff::{Limit, Task};
+use launch_init::sys::open_null;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::limits;
+use crate::command::{Child, Command, First, copy_above_stdio, first_of};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::ahead::{self, Defaults};
+use crate::sandbox::{Event, Resources, Sandbox};
+
+/// How long nobody has been given one when more are made, as long as half of them wait.
+const QUIET: Duration = Duration::from_millis(10);
+/// How long the thread may take to end. It takes microseconds, unless what it calls hangs (newuidmap(1), a name service).
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a pool and its thread have in common.
+#[derive(Debug)]
+pub(super) struct Stock {
+    pub(super) template: Command,
+    plan: Plan,
+    /// What of the template concerns the tasks.
+    pub(super) defaults: Defaults,
+    /// The caller's resource limits when the pool was made.
+    limits: Vec<Limit>,
+    /// /dev/null, which waiting ones have as stdio: nobody waits for an end of file for their sake.
+    null: OwnedFd,
+    size: usize,
+    state: Mutex<State>,
+    /// There is something to do for the thread, or it has done something.
+    changed: Condvar,
+    /// Readable when the pool is no more.
+    over: EventFd,
+    /// Where they are given away: readable when one has been made, and when the thread has something to say.
+    pub(super) news: Option<EventFd>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// How many are being made.
+    in_making: usize,
+    /// Whether one has been given out since the thread has looked.
+    has_given_out: bool,
+    /// How many are to be given away as soon as there are so many.
+    asked_for: usize,
+    /// Of a pool for others, until it is asked.
+    filling: Option<Filling>,
+    /// Whether the thread is there.
+    has_thread: bool,
+    /// Whether the pool is no more.
+    is_over: bool,
+}
+
+/// How the thread has made some.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    pub(crate) begun: Instant,
+    pub(crate) outcome: Result<(), Error>,
+}
+
+/// A sandbox that has been made ahead.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) sandbox: Sandbox,
+    terminal: Option<OwnedFd>,
+    /// When its making began.
+    pub(super) begun: Instant,
+}
+
+impl State {
+    fn drop_the_dead(&mut self) {
+        self.waiting.retain_mut(Waiting::is_alive);
+    }
+
+    /// How many of those who have asked need one that does not wait yet.
+    fn urgent(&self) -> usize {
+        self.asked_for.saturating_sub(self.waiting.len())
+    }
+
+    /// Whether there is nothing to do for the thread. What it could not make is not tried again before that has been heard, and
+    /// somebody asks anew: it would fail for the same reason.
+    fn is_idle(&self) -> bool {
+        let has_failed = self.filling.as_ref().is_some_and(|filling| filling.outcome.is_err());
+        !self.is_over && (has_failed || (!self.has_given_out && self.urgent() == 0))
+    }
+}
+
+impl Waiting {
+    /// It has nothing to say before it has been given something to run, but log lines.
+    fn is_alive(&mut self) -> bool {
+        match self.sandbox.try_next_event() {
+            Ok(None) => true,
+            Ok(Some(_)) | Err(_) => {
+                log::info!("pool: PID 1 of a waiting sandbox (pid {}) has ended", self.sandbox.pid());
+                false
+            }
+        }
+    }
+}
+
+impl Stock {
+    /// Of `size` sandboxes by the plan, none of which is there yet.
+    ///
+    /// # Errors
+    /// [`Error::Channel`], [`Error::Pool`]: there is no descriptor.
+    pub(super) fn new(
+        template: Command,
+        plan: Plan,
+        defaults: Defaults,
+        limits: Vec<Limit>,
+        size: usize,
+        for_others: bool,
+    ) -> Result<Self, Error> {
+        let event = || {
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(|errno| Error::Pool("eventfd", errno))
+        };
+        Ok(Self {
+            template,
+            plan,
+            defaults,
+            limits,
+            null: open_null().map_err(Error::Channel)?,
+            size,
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            over: event()?,
+            news: if for_others { Some(event()?) } else { None },
+        })
+    }
+
+    /// Whoever panicked meanwhile has left it whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes as many as are missing, but at most so many, and returns when they wait, and those that somebody else is making.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`], and of their set-up. Those that could be made wait.
+    pub(super) fn fill(&self, most: usize) -> Result<(), Error> {
+        let missing = {
+            let mut state = self.state();
+            state.drop_the_dead();
+            let wanted = self.size + state.asked_for;
+            let missing = wanted.saturating_sub(state.waiting.len() + state.in_making).min(most);
+            state.in_making += missing;
+            missing
+        };
+        let mut unmade = InMaking { stock: self, number: missing };
+        let mut begun = VecDeque::with_capacity(missing);
+        let mut error = None;
+        for _ in 0..missing {
+            match self.begin_one() {
+                Ok(one) => begun.push_back(one),
+                Err(because) => {
+                    error = Some(because);
+                    break;
+                }
+            }
+        }
+        // While they set themselves up, side by side.
+        for mut one in begun {
+            match self.wait_until_set_up(&mut one) {
+                Ok(()) => unmade.is_made(one),
+                Err(because) => error = error.or(Some(because)),
+            }
+        }
+        drop(unmade);
+        drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Does what a thread of the pool does, until that is over.
+    pub(super) fn keep_filled(&self) {
+        while let Some(most) = self.wait_for_work() {
+            let begun = Instant::now();
+            let outcome = self.fill(most);
+            if outcome.is_err() {
+                self.state().has_given_out = false;
+            }
+            match (outcome, &self.news) {
+                (outcome, Some(news)) => {
+                    self.state().filling = Some(Filling { begun, outcome });
+                    tell(news);
+                }
+                (Err(error), None) => log::warn!("pool: not filled: {error}"),
+                (Ok(()), None) => {}
+            }
+        }
+        self.state().has_thread = false;
+        self.changed.notify_all();
+    }
+
+    /// How many to make at most; none when the pool is over.
+    fn wait_for_work(&self) -> Option<usize> {
+        let is_idle = |state: &mut State| state.is_idle();
+        let state = self.changed.wait_while(self.state(), is_idle);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        // Who has just been given one has better use for the processors.
+        while state.waiting.len() > self.size / 2 && !state.is_idle() && !state.is_over && state.urgent() == 0
+        {
+            state.has_given_out = false;
+            let waited = self.changed.wait_timeout_while(state, QUIET, is_idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.is_over {
+            return None;
+        }
+        // Who waits for one does not wait for more than that. The others are made afterwards.
+        Some(match state.urgent() {
+            0 => {
+                state.has_given_out = false;
+                usize::MAX
+            }
+            urgent => urgent.min(self.size.max(1)),
+        })
+    }
+
+    /// Makes one that sets itself up, without waiting for that.
+    fn begin_one(&self) -> Result<Waiting, Error> {
+        let begun = Instant::now();
+        let mut plan = self.plan.clone();
+        plan.init.workload.limits.extend(ahead::limits(&self.limits, &limits()?, &plan.init.workload.limits));
+        let null = || copy_above_stdio(&self.null).map(Some);
+        let stdio = [null()?, null()?, null()?];
+        let init = self.template.open_init_file(&plan)?;
+        let leads_session = self.news.is_some();
+        let resources = Resources { init, stdio, lock: None, leads_session, is_of_launch: false };
+        let mut sandbox = Sandbox::start(&plan, resources)?;
+        sandbox.release()?;
+        Ok(Waiting { sandbox, terminal: None, begun })
+    }
+
+    fn wait_until_set_up(&self, one: &mut Waiting) -> Result<(), Error> {
+        match first_of(&mut one.sandbox, &mut one.terminal, |sandbox| self.next_event(sandbox))? {
+            First::SetUp => Ok(()),
+            First::Started(_) => Err(Error::InitDied(None)),
+        }
+    }
+
+    /// As [`Sandbox::next_event`], as long as the pool is not over: a set-up may hang, on a file system that does.
+    fn next_event(&self, sandbox: &mut Sandbox) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = sandbox.try_next_event()? {
+                return Ok(event);
+            }
+            let mut polled =
+                [sandbox.channel(), self.over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) if polled[1].any() == Some(true) => return Err(Error::Pool("end", Errno::ECANCELED)),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::Wait(errno)),
+            }
+        }
+    }
+
+    /// One that waits, if any does.
+    pub(super) fn take_waiting(&self) -> Option<Waiting> {
+        loop {
+            let mut one = self.state().waiting.pop_front()?;
+            if one.is_alive() {
+                return Some(one);
+            }
+        }
+    }
+
+    /// One that waits, or else a new one, which the second value says.
+    fn take(&self) -> Result<(Waiting, bool), Error> {
+        if let Some(one) = self.take_waiting() {
+            return Ok((one, false));
+        }
+        let mut one = self.begin_one()?;
+        self.wait_until_set_up(&mut one)?;
+        Ok((one, true))
+    }
+
+    /// There may be fewer that wait than there shall be, also where none did: they were killed, or could not be made.
+    pub(super) fn is_given_out(&self) {
+        self.state().has_given_out = true;
+        self.changed.notify_all();
+    }
+
+    /// So many are to be given away as soon as there are so many.
+    pub(super) fn are_asked_for(&self, number: usize) {
+        let mut state = self.state();
+        if state.asked_for != number {
+            state.asked_for = number;
+            self.changed.notify_all();
+        }
+    }
+
+    /// How the thread's last making of some has ended, once.
+    pub(super) fn last_filling(&self) -> Option<Filling> {
+        let filling = self.state().filling.take();
+        self.changed.notify_all();
+        filling
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.state().waiting.len() >= self.size
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        let mut state = self.state();
+        state.drop_the_dead();
+        state.waiting.len()
+    }
+
+    /// From now on there is a thread, or not.
+    pub(super) fn has_thread(&self, is_there: bool) {
+        self.state().has_thread = is_there;
+    }
+
+    /// Has the task run in one that waits. Where that has ended without having read the task, nothing has run, and there are
+    /// others.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub(super) fn give_out(&self, task: &Task, stdio: &[BorrowedFd<'_>]) -> Result<Child, Error> {
+        loop {
+            let (Waiting { mut sandbox, mut terminal, .. }, is_new) = self.take()?;
+            let assigned = sandbox.assign(task, stdio, wait_for_room);
+            self.is_given_out();
+            match assigned {
+                Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
+                assigned => assigned?,
+            }
+            match first_of(&mut sandbox, &mut terminal, Sandbox::next_event) {
+                Ok(First::Started(started)) => return Ok(Child::new(sandbox, started, terminal)),
+                // It has said so already.
+                Ok(First::SetUp) => return Err(Error::InitDied(None)),
+                Err(Error::InitDied(_)) if !is_new && sandbox.left_unread() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends those that wait, and the making of others. Whether the thread has ended too: it is not waited for for long.
+    pub(super) fn end(&self) -> bool {
+        let waiting = {
+            let mut state = self.state();
+            state.is_over = true;
+            std::mem::take(&mut state.waiting)
+        };
+        tell(&self.over);
+        self.changed.notify_all();
+        // Each takes a while to end: all do so at the same time.
+        for one in &waiting {
+            // What is dropped below is ended for sure.
+            let _ = one.sandbox.signal(libc::SIGKILL);
+        }
+        drop(waiting);
+        let is_there = |state: &mut State| state.has_thread;
+        let state = self.changed.wait_timeout_while(self.state(), PATIENCE, is_there);
+        !state.unwrap_or_else(PoisonError::into_inner).0.has_thread
+    }
+}
+
+/// So many are being made, unless it is dropped before.
+struct InMaking<'a> {
+    stock: &'a Stock,
+    number: usize,
+}
+
+impl InMaking<'_> {
+    fn is_made(&mut self, one: Waiting) {
+        self.number -= 1;
+        let mut state = self.stock.state();
+        state.in_making -= 1;
+        if !state.is_over {
+            state.waiting.push_back(one);
+        }
+        drop(state);
+        self.stock.news.iter().for_each(tell);
+    }
+}
+
+impl Drop for InMaking<'_> {
+    fn drop(&mut self) {
+        self.stock.state().in_making -= self.number;
+        self.stock.changed.notify_all();
+    }
+}
+
+/// Makes it readable. EAGAIN: it is, and has been for a long time.
+fn tell(event: &EventFd) {
+    let _ = event.write(1);
+}
+
+fn wait_for_room(channel: BorrowedFd<'_>) -> Result<(), Error> {
+    match poll(&mut [PollFd::new(channel, PollFlags::POLLOUT)], PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::Wait(errno)),
+    }
+}
