@@ -396,7 +396,7 @@ impl Command {
         let mut sandbox = self.start()?;
         sandbox.release()?;
         let mut terminal = None;
-        match first_of(&mut sandbox, &mut terminal, Sandbox::next_event)? {
+        match first_of(&mut sandbox, &mut terminal)? {
             First::Started(started) => Ok(Child::new(sandbox, started, terminal)),
             // Nothing was made ahead here.
             First::SetUp => Err(Error::InitDied(None)),
@@ -570,13 +570,9 @@ pub(crate) enum First {
 ///
 /// # Errors
 /// As [`Sandbox::next_event`].
-pub(crate) fn first_of(
-    sandbox: &mut Sandbox,
-    terminal: &mut Option<OwnedFd>,
-    next: impl Fn(&mut Sandbox) -> Result<Event, Error>,
-) -> Result<First, Error> {
+pub(crate) fn first_of(sandbox: &mut Sandbox, terminal: &mut Option<OwnedFd>) -> Result<First, Error> {
     loop {
-        match next(sandbox)? {
+        match sandbox.next_event()? {
             Event::Terminal(master) => *terminal = Some(master),
             Event::SetUp => return Ok(First::SetUp),
             Event::Started(started) => return Ok(First::Started(started)),

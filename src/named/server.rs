@@ -1,7 +1,7 @@
 //! The monitor's side of the socket `control`, and the server's of a pool: takes in commands, their requests, and the replies to
 //! them, and never waits for any of them.
 //!
-//! What a request means is monitor.rs's and serve.rs's to say.
+//! What a request means is monitor.rs's and serve/'s to say.
 
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,8 @@ const MOST_BYTES: usize = 2 * LONGEST_LINE;
 const MOST_DESCRIPTORS: usize = 4;
 /// How long a command may take to say a request, or to take a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long who connects has to say something before he makes room for another who waits.
+const HURRY: Duration = Duration::from_secs(1);
 /// How long nobody is taken in when that failed for want of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,6 +87,7 @@ struct Client {
     waits: bool,
     /// Whether it is let go of when it has taken all.
     is_last: bool,
+    connected: Instant,
     /// When it has had its time to go on.
     give_up_at: Option<Instant>,
 }
@@ -114,7 +117,7 @@ impl Server {
             interests.push((Source::Client(client.number), client.stream.as_fd(), flags));
         }
         // Last: nobody has to make room whose request has come.
-        if self.paused.is_none() && !(self.who_comes_waits && self.is_full() && self.idle().is_none()) {
+        if self.paused.is_none() && self.has_place(Instant::now()) {
             interests.push((Source::Listener, self.listener.as_fd(), PollFlags::POLLIN));
         }
         interests
@@ -122,7 +125,11 @@ impl Server {
 
     /// When [`Self::tick`] is wanted.
     pub fn deadline(&self) -> Option<Instant> {
-        self.clients.iter().filter_map(|client| client.give_up_at).chain(self.paused).min()
+        let now = Instant::now();
+        // Whoever has to make room from then on.
+        let idle = self.clients.iter().filter(|it| self.who_comes_waits && self.is_full() && it.is_idle());
+        let idle = idle.map(|client| client.connected + HURRY).filter(|at| *at > now);
+        self.clients.iter().filter_map(|client| client.give_up_at).chain(self.paused).chain(idle).min()
     }
 
     /// Lets go of those who have had their time.
@@ -227,6 +234,10 @@ impl Server {
     }
 
     fn take_in(&mut self) {
+        // Who was idle may have said something since that was asked.
+        if !self.has_place(Instant::now()) {
+            return;
+        }
         match self.listener.accept() {
             Ok((stream, _)) => self.welcome(stream),
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
@@ -248,10 +259,15 @@ impl Server {
         self.clients.len() >= MOST_CLIENTS
     }
 
-    /// Who would be let go of for another: the one who has said nothing for the longest time has the least to lose.
-    fn idle(&self) -> Option<u64> {
-        let is_idle = |client: &&Client| !client.waits && client.to_send.is_empty();
-        self.clients.iter().filter(is_idle).map(|client| client.number).min()
+    /// Who is let go of for another: the one who has said nothing for the longest time has the least to lose.
+    fn idle(&self, now: Instant) -> Option<u64> {
+        let had_time = |client: &&Client| !self.who_comes_waits || client.connected + HURRY <= now;
+        self.clients.iter().filter(|it| it.is_idle()).filter(had_time).map(|client| client.number).min()
+    }
+
+    /// Whether who comes is taken in now.
+    fn has_place(&self, now: Instant) -> bool {
+        !self.who_comes_waits || !self.is_full() || self.idle(now).is_some()
     }
 
     fn welcome(&mut self, stream: UnixStream) {
@@ -272,10 +288,11 @@ impl Server {
             to_pass: Vec::new(),
             waits: false,
             is_last: false,
+            connected: Instant::now(),
             give_up_at: Some(Instant::now() + PATIENCE),
         };
         if self.is_full() {
-            match self.idle() {
+            match self.idle(Instant::now()) {
                 Some(number) => self.clients.retain(|client| client.number != number),
                 None => {
                     let reason = format!("{MOST_CLIENTS} commands wait for it already");
@@ -289,6 +306,10 @@ impl Server {
 }
 
 impl Client {
+    fn is_idle(&self) -> bool {
+        !self.waits && self.to_send.is_empty() && !self.received.contains(&b'\n')
+    }
+
     /// Reads what it says; returns whether it goes on.
     fn receive(&mut self, budget: usize) -> bool {
         if budget == 0 || self.received.len() > LONGEST_LINE {

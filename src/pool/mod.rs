@@ -21,7 +21,8 @@ use launch_init::signals;
 use nix::errno::Errno;
 use nix::sys::stat::stat;
 
-use self::stock::{Filling, Stock};
+pub(crate) use self::stock::Filling;
+use self::stock::Stock;
 use crate::command::{Child, Command, signal_state, working_directory};
 use crate::error::Error;
 use crate::plan::ahead::{self, Defaults, Present, Request};
@@ -86,7 +87,6 @@ impl Pool {
     pub(crate) fn for_others(template: &Command, size: usize, limits: Vec<Limit>) -> Result<Self, Error> {
         let mut pool = Self::unfilled(template, size, limits, true)?;
         pool.fill_in_background()?;
-        pool.stock.is_given_out();
         Ok(pool)
     }
 
@@ -131,7 +131,7 @@ impl Pool {
     /// # Errors
     /// As [`Self::new`]. Those that could be made wait.
     pub fn fill(&self) -> Result<(), Error> {
-        self.stock.fill(usize::MAX)
+        self.stock.fill()
     }
 
     /// From now on a thread does it, when one has been given out: as soon as half of them do not wait any more, or else when nobody has
@@ -145,17 +145,18 @@ impl Pool {
             return Ok(());
         }
         let stock = Arc::clone(&self.stock);
-        stock.has_thread(true);
         let mask = signals::block_all().map_err(Error::Signals)?;
+        let is_there = self.stock.has_thread();
         let started = std::thread::Builder::new()
             .name("launch-pool".into())
             .spawn(move || stock.keep_filled())
             .map_err(|error| {
                 Error::Pool("thread", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
             });
-        self.stock.has_thread(started.is_ok());
         signals::set_mask(mask).map_err(Error::Signals)?;
-        self.filler = Some(started?);
+        let started = started?;
+        std::mem::forget(is_there);
+        self.filler = Some(started);
         Ok(())
     }
 
@@ -171,11 +172,6 @@ impl Pool {
         Some((one.sandbox, one.begun))
     }
 
-    /// Whether as many wait as shall.
-    pub(crate) fn is_full(&self) -> bool {
-        self.stock.is_full()
-    }
-
     /// So many have asked for one and wait, which are made as soon as possible.
     pub(crate) fn are_asked_for(&self, number: usize) {
         self.stock.are_asked_for(number);
@@ -186,8 +182,8 @@ impl Pool {
         self.stock.news.as_ref().map(AsFd::as_fd)
     }
 
-    /// How the thread's last making of some has ended, if that has not been asked yet. Until it has been asked about a failure nothing
-    /// more is made.
+    /// How the thread's last making of some has ended, if that has not been asked yet; first, whether the pool could be filled. Nothing
+    /// more is made before this has been asked, and [`Self::are_asked_for`] said.
     pub(crate) fn last_filling(&self) -> Option<Filling> {
         // EAGAIN: nothing has been told.
         if let Some(news) = &self.stock.news {

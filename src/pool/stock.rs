@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use launch_init::handoff::{Limit, Task};
 use launch_init::sys::open_null;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
 
 use super::limits;
 use crate::command::{Child, Command, First, copy_above_stdio, first_of};
@@ -24,7 +25,12 @@ use crate::sandbox::{Event, Resources, Sandbox};
 
 /// How long nobody has been given one when more are made, as long as half of them wait.
 const QUIET: Duration = Duration::from_millis(10);
-/// How long the thread may take to end. It takes microseconds, unless what it calls hangs (newuidmap(1), a name service).
+/// At most so many are being made at a time, so that who asks meanwhile does not wait for many.
+const BATCH: usize = 8;
+/// How long a set-up may take where others wait for the same thread: who has come meanwhile has time for another (30 s in
+/// serve/client.rs), and hears why.
+const SET_UP_WITHIN: Duration = Duration::from_secs(14);
+/// How long the thread may take to end. It takes milliseconds, unless what it calls hangs (newuidmap(1), a name service).
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a pool and its thread have in common.
@@ -69,6 +75,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Filling {
     pub(crate) begun: Instant,
+    /// How many could not be made.
+    pub(crate) unmade: usize,
     pub(crate) outcome: Result<(), Error>,
 }
 
@@ -91,11 +99,16 @@ impl State {
         self.asked_for.saturating_sub(self.waiting.len())
     }
 
+    /// How many fewer wait, or are being made, than shall.
+    fn missing(&self, size: usize) -> usize {
+        (size + self.asked_for).saturating_sub(self.waiting.len() + self.in_making)
+    }
+
     /// Whether there is nothing to do for the thread. What it could not make is not tried again before that has been heard, and
     /// somebody asks anew: it would fail for the same reason.
     fn is_idle(&self) -> bool {
-        let has_failed = self.filling.as_ref().is_some_and(|filling| filling.outcome.is_err());
-        !self.is_over && (has_failed || (!self.has_given_out && self.urgent() == 0))
+        let is_unheard = self.filling.is_some();
+        !self.is_over && (is_unheard || (!self.has_given_out && self.urgent() == 0))
     }
 }
 
@@ -107,6 +120,22 @@ impl Waiting {
             Ok(Some(_)) | Err(_) => {
                 log::info!("pool: PID 1 of a waiting sandbox (pid {}) has ended", self.sandbox.pid());
                 false
+            }
+        }
+    }
+
+    /// Whether it waits, as far as it has said so yet.
+    fn is_set_up(&mut self) -> Result<bool, Error> {
+        loop {
+            match self.sandbox.try_next_event()? {
+                None => return Ok(false),
+                Some(Event::SetUp) => return Ok(true),
+                Some(Event::Terminal(master)) => self.terminal = Some(master),
+                Some(Event::Happened(_) | Event::MainPid(_)) => {}
+                // It has nothing to run yet.
+                Some(Event::Started(_) | Event::Stopped(_) | Event::Ended(_)) => {
+                    return Err(Error::InitDied(None));
+                }
             }
         }
     }
@@ -148,62 +177,77 @@ impl Stock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes as many as are missing, but at most so many, and returns when they wait, and those that somebody else is making.
+    /// Makes as many as are missing, and returns when they wait, and those that somebody else is making.
     ///
     /// # Errors
     /// As [`Sandbox::start`], and of their set-up. Those that could be made wait.
-    pub(super) fn fill(&self, most: usize) -> Result<(), Error> {
-        let missing = {
+    pub(super) fn fill(&self) -> Result<(), Error> {
+        let mut filled = Ok(());
+        while filled.is_ok() && self.is_short() {
+            filled = self.make_some(BATCH).1;
+        }
+        drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
+        filled
+    }
+
+    /// Whether fewer wait, or are being made, than shall. Of a pool that is over, none shall.
+    fn is_short(&self) -> bool {
+        let mut state = self.state();
+        state.drop_the_dead();
+        !state.is_over && state.missing(self.size) > 0
+    }
+
+    /// Makes as many as are missing, but at most so many, side by side, and returns when they wait; how many could not be made, and
+    /// why.
+    fn make_some(&self, most: usize) -> (usize, Result<(), Error>) {
+        let number = {
             let mut state = self.state();
             state.drop_the_dead();
-            let wanted = self.size + state.asked_for;
-            let missing = wanted.saturating_sub(state.waiting.len() + state.in_making).min(most);
-            state.in_making += missing;
-            missing
+            let number = state.missing(self.size).min(most);
+            state.in_making += number;
+            number
         };
-        let mut unmade = InMaking { stock: self, number: missing };
-        let mut begun = VecDeque::with_capacity(missing);
-        let mut error = None;
-        for _ in 0..missing {
+        let mut unmade = InMaking { stock: self, number };
+        let mut begun = Vec::with_capacity(number);
+        let mut made = Ok(());
+        for _ in 0..number {
             match self.begin_one() {
-                Ok(one) => begun.push_back(one),
-                Err(because) => {
-                    error = Some(because);
+                Ok(one) => begun.push(one),
+                Err(error) => {
+                    made = Err(error);
                     break;
                 }
             }
         }
-        // While they set themselves up, side by side.
-        for mut one in begun {
-            match self.wait_until_set_up(&mut one) {
-                Ok(()) => unmade.is_made(one),
-                Err(because) => error = error.or(Some(because)),
-            }
-        }
-        drop(unmade);
-        drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
-        error.map_or(Ok(()), Err)
+        let set_up = self.wait_until_set_up(begun, |one| unmade.is_made(one));
+        (unmade.number, made.and(set_up))
     }
 
     /// Does what a thread of the pool does, until that is over.
     pub(super) fn keep_filled(&self) {
+        let _is_there = IsThere(self);
+        if self.news.is_some() {
+            let begun = Instant::now();
+            let outcome = self.fill();
+            self.say(Filling { begun, unmade: 0, outcome });
+        }
         while let Some(most) = self.wait_for_work() {
             let begun = Instant::now();
-            let outcome = self.fill(most);
-            if outcome.is_err() {
-                self.state().has_given_out = false;
+            let (unmade, outcome) = self.make_some(most);
+            if outcome.is_ok() && self.is_short() {
+                self.state().has_given_out = true;
             }
-            match (outcome, &self.news) {
-                (outcome, Some(news)) => {
-                    self.state().filling = Some(Filling { begun, outcome });
-                    tell(news);
-                }
-                (Err(error), None) => log::warn!("pool: not filled: {error}"),
-                (Ok(()), None) => {}
-            }
+            self.say(Filling { begun, unmade, outcome });
         }
-        self.state().has_thread = false;
-        self.changed.notify_all();
+    }
+
+    fn say(&self, filling: Filling) {
+        if let Some(news) = &self.news {
+            self.state().filling = Some(filling);
+            tell(news);
+        } else if let Err(error) = filling.outcome {
+            log::warn!("pool: not filled: {error}");
+        }
     }
 
     /// How many to make at most; none when the pool is over.
@@ -225,9 +269,9 @@ impl Stock {
         Some(match state.urgent() {
             0 => {
                 state.has_given_out = false;
-                usize::MAX
+                BATCH
             }
-            urgent => urgent.min(self.size.max(1)),
+            urgent => urgent.min(BATCH),
         })
     }
 
@@ -246,27 +290,42 @@ impl Stock {
         Ok(Waiting { sandbox, terminal: None, begun })
     }
 
-    fn wait_until_set_up(&self, one: &mut Waiting) -> Result<(), Error> {
-        match first_of(&mut one.sandbox, &mut one.terminal, |sandbox| self.next_event(sandbox))? {
-            First::SetUp => Ok(()),
-            First::Started(_) => Err(Error::InitDied(None)),
-        }
-    }
-
-    /// As [`Sandbox::next_event`], as long as the pool is not over: a set-up may hang, on a file system that does.
-    fn next_event(&self, sandbox: &mut Sandbox) -> Result<Event, Error> {
-        loop {
-            if let Some(event) = sandbox.try_next_event()? {
-                return Ok(event);
-            }
-            let mut polled =
-                [sandbox.channel(), self.over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut polled, PollTimeout::NONE) {
-                Ok(_) if polled[1].any() == Some(true) => return Err(Error::Pool("end", Errno::ECANCELED)),
+    /// Waits until these have been set up, and tells of each. A set-up may hang, on a file system that does.
+    ///
+    /// # Errors
+    /// The first of those that failed, which have ended.
+    fn wait_until_set_up(
+        &self,
+        mut begun: Vec<Waiting>,
+        mut is_made: impl FnMut(Waiting),
+    ) -> Result<(), Error> {
+        let mut all = Ok(());
+        while let Some(first) = begun.iter().map(|one| one.begun).min() {
+            let give_up_at = self.news.is_some().then(|| first + SET_UP_WITHIN);
+            let left = give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let channels = begun.iter().map(|one| one.sandbox.channel()).chain([self.over.as_fd()]);
+            let mut polled: Vec<_> = channels.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::Wait(errno)),
             }
+            let mut is_ready = polled.iter().map(|polled| polled.any() == Some(true)).collect::<Vec<_>>();
+            if is_ready.pop() == Some(true) {
+                kill_all(&begun);
+                return Err(Error::Pool("end", Errno::ECANCELED));
+            }
+            let is_late = |one: &Waiting| give_up_at.is_some() && one.begun.elapsed() >= SET_UP_WITHIN;
+            for (mut one, is_ready) in std::mem::take(&mut begun).into_iter().zip(is_ready) {
+                let is_set_up = if is_ready { one.is_set_up() } else { Ok(false) };
+                match is_set_up {
+                    Ok(true) => is_made(one),
+                    Ok(false) if is_late(&one) => all = all.and(Err(Error::Pool("set-up", Errno::ETIMEDOUT))),
+                    Ok(false) => begun.push(one),
+                    Err(error) => all = all.and(Err(error)),
+                }
+            }
         }
+        all
     }
 
     /// One that waits, if any does.
@@ -284,9 +343,10 @@ impl Stock {
         if let Some(one) = self.take_waiting() {
             return Ok((one, false));
         }
-        let mut one = self.begin_one()?;
-        self.wait_until_set_up(&mut one)?;
-        Ok((one, true))
+        let mut new = None;
+        self.wait_until_set_up(vec![self.begin_one()?], |one| new = Some(one))?;
+        // Either it has failed, or has been told of.
+        new.map(|one| (one, true)).ok_or(Error::InitDied(None))
     }
 
     /// There may be fewer that wait than there shall be, also where none did: they were killed, or could not be made.
@@ -298,21 +358,16 @@ impl Stock {
     /// So many are to be given away as soon as there are so many.
     pub(super) fn are_asked_for(&self, number: usize) {
         let mut state = self.state();
-        if state.asked_for != number {
-            state.asked_for = number;
+        state.asked_for = number;
+        // Also where it is the same number: those that were there for them may have died, and a failure may have been heard of.
+        if !state.is_idle() {
             self.changed.notify_all();
         }
     }
 
-    /// How the thread's last making of some has ended, once.
+    /// How the thread's last making of some has ended, once. It goes on when it is said how many are asked for then.
     pub(super) fn last_filling(&self) -> Option<Filling> {
-        let filling = self.state().filling.take();
-        self.changed.notify_all();
-        filling
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.state().waiting.len() >= self.size
+        self.state().filling.take()
     }
 
     /// How many wait.
@@ -322,9 +377,10 @@ impl Stock {
         state.waiting.len()
     }
 
-    /// From now on there is a thread, or not.
-    pub(super) fn has_thread(&self, is_there: bool) {
-        self.state().has_thread = is_there;
+    /// A thread is about to begin with [`Self::keep_filled`], until the value is dropped where it does not.
+    pub(super) fn has_thread(&self) -> IsThere<'_> {
+        self.state().has_thread = true;
+        IsThere(self)
     }
 
     /// Has the task run in one that waits. Where that has ended without having read the task, nothing has run, and there are
@@ -341,7 +397,7 @@ impl Stock {
                 Err(Error::Handoff(Errno::EPIPE | Errno::ECONNRESET)) if !is_new => continue,
                 assigned => assigned?,
             }
-            match first_of(&mut sandbox, &mut terminal, Sandbox::next_event) {
+            match first_of(&mut sandbox, &mut terminal) {
                 Ok(First::Started(started)) => return Ok(Child::new(sandbox, started, terminal)),
                 // It has said so already.
                 Ok(First::SetUp) => return Err(Error::InitDied(None)),
@@ -356,15 +412,11 @@ impl Stock {
         let waiting = {
             let mut state = self.state();
             state.is_over = true;
-            std::mem::take(&mut state.waiting)
+            Vec::from(std::mem::take(&mut state.waiting))
         };
         tell(&self.over);
         self.changed.notify_all();
-        // Each takes a while to end: all do so at the same time.
-        for one in &waiting {
-            // What is dropped below is ended for sure.
-            let _ = one.sandbox.signal(libc::SIGKILL);
-        }
+        kill_all(&waiting);
         drop(waiting);
         let is_there = |state: &mut State| state.has_thread;
         let state = self.changed.wait_timeout_while(self.state(), PATIENCE, is_there);
@@ -395,6 +447,23 @@ impl Drop for InMaking<'_> {
     fn drop(&mut self) {
         self.stock.state().in_making -= self.number;
         self.stock.changed.notify_all();
+    }
+}
+
+/// The thread, until this is dropped, also by a panic.
+pub(super) struct IsThere<'a>(&'a Stock);
+
+impl Drop for IsThere<'_> {
+    fn drop(&mut self) {
+        self.0.state().has_thread = false;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Each takes a while to end: so all do so at the same time. To drop them ends them for sure.
+fn kill_all(sandboxes: &[Waiting]) {
+    for one in sandboxes {
+        let _ = one.sandbox.signal(libc::SIGKILL);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::named::client::allow_many_descriptors;
 use crate::named::control::{Reply, Request};
 use crate::named::server::{Asked, Server, Source};
 use crate::named::systemd::Manager;
-use crate::pool::{Pool, limits};
+use crate::pool::{Filling, Pool, limits};
 use crate::sandbox::Sandbox;
 
 /// Serves sandboxes of this kind, of which `size` wait at any time, at the socket `path`, until a signal asks for the end. The
@@ -39,7 +39,7 @@ use crate::sandbox::Sandbox;
 /// # Errors
 /// [`Error::Server`]; as [`Pool::new`].
 pub fn serve(path: &Path, template: &Command, size: usize) -> Result<(), Error> {
-    // Who comes from now on waits until the pool is there.
+    // Who comes from now on waits until a sandbox is there.
     let socket = Socket::bind(path)?;
     forget_ignored_signals();
     // Each that waits takes two descriptors. Those inside get the limits of before.
@@ -129,10 +129,14 @@ impl Serving {
             self.traced.extend(ended.filter(|pidfd| !reap(pidfd.as_fd())));
             ready.into_iter().for_each(|(source, flags)| self.server.is_ready(source, flags));
             self.server.tick(Instant::now());
-            while let Some(asked) = self.server.next_request() {
-                self.answer(asked);
+            let mut was_refused = true;
+            while was_refused {
+                while let Some(asked) = self.server.next_request() {
+                    self.answer(asked);
+                }
+                // Who was may have asked for another already.
+                was_refused = self.hear_of_the_pool()?;
             }
-            self.hear_of_the_pool()?;
         }
     }
 
@@ -151,11 +155,12 @@ impl Serving {
         self.server.reply(client, &Reply::Refused { reason: reason.into() }, Vec::new());
     }
 
-    /// Gives the sandboxes that wait to the clients that do.
+    /// Gives the sandboxes that wait to the clients that do. Whether somebody was refused.
     ///
     /// # Errors
-    /// What keeps the pool from being full for the first time.
-    fn hear_of_the_pool(&mut self) -> Result<(), Error> {
+    /// Why the pool could not be filled for the first time.
+    fn hear_of_the_pool(&mut self) -> Result<bool, Error> {
+        let mut in_vain = Vec::new();
         // Before the sandboxes are looked at: what is told afterwards wakes us up again.
         let filling = self.pool.last_filling();
         self.asking.retain(|asking| self.server.has(asking.client));
@@ -169,28 +174,28 @@ impl Serving {
                     let (defaults, is_new) = (Box::new(self.pool.defaults().clone()), begun >= asking.since);
                     self.server.reply_last(asking.client, &Reply::Given { defaults, is_new }, sandbox);
                 }
-                Err(error) => self.refuse(asking.client, &error.to_string()),
+                Err(error) => in_vain.push((asking.client, error.to_string())),
             }
         }
-        match filling.map(|filling| (filling.begun, filling.outcome)) {
-            Some((_, Ok(()))) if !self.is_ready && self.pool.is_full() => {
+        match filling {
+            Some(Filling { outcome: Ok(()), .. }) if !self.is_ready => {
                 self.is_ready = true;
                 self.tell(Happening::Ready);
             }
-            Some((_, Err(error))) if !self.is_ready => return Err(error),
-            Some((begun, Err(error))) => {
+            Some(Filling { outcome: Err(error), .. }) if !self.is_ready => return Err(error),
+            Some(Filling { outcome: Err(error), begun, unmade }) => {
                 log::warn!("pool: not filled: {error}");
-                // For who has come since then it is tried once more.
-                let came_later = self.asking.partition_point(|asking| asking.since <= begun);
-                let in_vain: Vec<_> = self.asking.drain(..came_later).collect();
-                for asking in in_vain {
-                    self.refuse(asking.client, &error.to_string());
-                }
+                // Those for whom it was. For who has come since then it is tried once more.
+                let came_before = self.asking.partition_point(|asking| asking.since <= begun);
+                let told = self.asking.drain(..came_before.min(unmade));
+                in_vain.extend(told.map(|asking| (asking.client, error.to_string())));
             }
-            Some((_, Ok(()))) | None => {}
+            Some(Filling { outcome: Ok(()), .. }) | None => {}
         }
         self.pool.are_asked_for(self.asking.len());
-        Ok(())
+        let is_refused = !in_vain.is_empty();
+        in_vain.into_iter().for_each(|(client, reason)| self.refuse(client, &reason));
+        Ok(is_refused)
     }
 
     /// Its channel and its pidfd.

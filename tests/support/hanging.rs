@@ -1,5 +1,6 @@
 //! A file system that hangs, as one of the network whose server is gone. Takes root, and a kernel with FUSE.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Talk, run};
@@ -8,6 +9,11 @@ use super::{Talk, run};
 pub struct Mounts(Talk);
 
 impl Mounts {
+    /// Whether [`Self::hang`] is possible.
+    pub fn can_hang() -> bool {
+        nix::unistd::geteuid().is_root() && Path::new("/dev/fuse").exists()
+    }
+
     #[track_caller]
     pub fn new() -> Self {
         let talk = Talk::start(Command::new("unshare").args(["--mount", "sh", "-c", "echo on; read -r _"]));
