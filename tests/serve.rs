@@ -113,7 +113,7 @@ impl Asking {
     #[track_caller]
     fn of(served: &Served, request: &str) -> Self {
         let mut stream = UnixStream::connect(served.socket()).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time");
         writeln!(stream, "{request}").expect("write");
         Self(stream)
     }
@@ -466,6 +466,31 @@ fn a_set_up_that_hangs_is_in_nobodys_way() {
         assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
         served.is_there();
     }
+}
+
+#[test]
+fn a_set_up_that_hangs_is_given_up_and_who_waits_hears_of_it() {
+    if !Mounts::can_hang() {
+        return cannot_run("a file system that hangs", "that takes root and FUSE");
+    }
+    let folder = Folder::of(Caller::Root);
+    let (data, inside) = (folder.directory("data"), folder.directory("data/inside"));
+    let mounts = Mounts::new();
+    let server = mounts.inside(&serve(Caller::Root, &folder, &["--bind", &inside]));
+    let (served, _manager) = Served::that_tells_of(Caller::Root, folder, server);
+    let hanging = mounts.hang(&data);
+    for _ in 0..POOL {
+        assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+    }
+    // Those of the same name wait for each other in the kernel, where a SIGKILL does not reach them.
+    let asking: Vec<_> = (0..20).map(|_| Asking::of(&served, GIVE)).collect();
+    for one in asking {
+        let answer = one.hear();
+        assert!(answer.contains("set-up: Connection timed out"), "{answer}");
+    }
+    drop(hanging);
+    assert_eq!(stdout_of(&mut served.shell("echo here")), "here\n");
+    served.is_there();
 }
 
 #[test]

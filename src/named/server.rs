@@ -33,6 +33,8 @@ const MOST_DESCRIPTORS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long who connects has to say something before he makes room for another who waits.
 const HURRY: Duration = Duration::from_secs(1);
+/// Between [`Server::interests`] and [`Server::deadline`] less time passes.
+const A_MOMENT: Duration = Duration::from_millis(10);
 /// How long nobody is taken in when that failed for want of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -128,7 +130,7 @@ impl Server {
         let now = Instant::now();
         // Whoever has to make room from then on.
         let idle = self.clients.iter().filter(|it| self.who_comes_waits && self.is_full() && it.is_idle());
-        let idle = idle.map(|client| client.connected + HURRY).filter(|at| *at > now);
+        let idle = idle.map(|client| client.connected + HURRY + A_MOMENT).filter(|at| *at > now);
         self.clients.iter().filter_map(|client| client.give_up_at).chain(self.paused).chain(idle).min()
     }
 

@@ -30,6 +30,8 @@ const BATCH: usize = 8;
 /// How long a set-up may take where others wait for the same thread: who has come meanwhile has time for another (30 s in
 /// serve/client.rs), and hears why.
 const SET_UP_WITHIN: Duration = Duration::from_secs(14);
+/// Where so many that were given up have not ended, no more are begun, which would do no better.
+const MOST_GIVEN_UP: usize = 2 * BATCH;
 /// How long the thread may take to end. It takes milliseconds, unless what it calls hangs (newuidmap(1), a name service).
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,6 +67,8 @@ struct State {
     asked_for: usize,
     /// Of a pool for others, until it is asked.
     filling: Option<Filling>,
+    /// Those whose set-up took too long. They were killed; but who waits for a file system may not be able to end.
+    given_up: Vec<Waiting>,
     /// Whether the thread is there.
     has_thread: bool,
     /// Whether the pool is no more.
@@ -124,6 +128,12 @@ impl Waiting {
         }
     }
 
+    /// Whether it can be reaped at once, which dropping it does.
+    fn has_ended(&self) -> bool {
+        let mut pidfd = [PollFd::new(self.sandbox.pidfd(), PollFlags::POLLIN)];
+        poll(&mut pidfd, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
     /// Whether it waits, as far as it has said so yet.
     fn is_set_up(&mut self) -> Result<bool, Error> {
         loop {
@@ -177,24 +187,26 @@ impl Stock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes as many as are missing, and returns when they wait, and those that somebody else is making.
+    /// Makes as many as are missing, and returns when they wait, and those that somebody else is making. Those that are given out
+    /// meanwhile are not made again.
     ///
     /// # Errors
     /// As [`Sandbox::start`], and of their set-up. Those that could be made wait.
     pub(super) fn fill(&self) -> Result<(), Error> {
         let mut filled = Ok(());
-        while filled.is_ok() && self.is_short() {
-            filled = self.make_some(BATCH).1;
+        let mut left = self.missing();
+        while filled.is_ok() && left > 0 && !self.state().is_over {
+            filled = self.make_some(left.min(BATCH)).1;
+            left = left.saturating_sub(BATCH);
         }
         drop(self.changed.wait_while(self.state(), |state| state.in_making > 0));
         filled
     }
 
-    /// Whether fewer wait, or are being made, than shall. Of a pool that is over, none shall.
-    fn is_short(&self) -> bool {
+    fn missing(&self) -> usize {
         let mut state = self.state();
         state.drop_the_dead();
-        !state.is_over && state.missing(self.size) > 0
+        state.missing(self.size)
     }
 
     /// Makes as many as are missing, but at most so many, side by side, and returns when they wait; how many could not be made, and
@@ -203,7 +215,11 @@ impl Stock {
         let number = {
             let mut state = self.state();
             state.drop_the_dead();
+            state.given_up.retain(|one| !one.has_ended());
             let number = state.missing(self.size).min(most);
+            if state.given_up.len() >= MOST_GIVEN_UP {
+                return (number, Err(late()));
+            }
             state.in_making += number;
             number
         };
@@ -231,10 +247,12 @@ impl Stock {
             let outcome = self.fill();
             self.say(Filling { begun, unmade: 0, outcome });
         }
-        while let Some(most) = self.wait_for_work() {
+        let mut goes_on = false;
+        while let Some(most) = self.wait_for_work(goes_on) {
             let begun = Instant::now();
             let (unmade, outcome) = self.make_some(most);
-            if outcome.is_ok() && self.is_short() {
+            goes_on = outcome.is_ok() && self.missing() > 0;
+            if goes_on {
                 self.state().has_given_out = true;
             }
             self.say(Filling { begun, unmade, outcome });
@@ -250,13 +268,17 @@ impl Stock {
         }
     }
 
-    /// How many to make at most; none when the pool is over.
-    fn wait_for_work(&self) -> Option<usize> {
+    /// How many to make at most; none when the pool is over. Who `goes_on` does not wait until nobody is in a hurry.
+    fn wait_for_work(&self, goes_on: bool) -> Option<usize> {
         let is_idle = |state: &mut State| state.is_idle();
         let state = self.changed.wait_while(self.state(), is_idle);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         // Who has just been given one has better use for the processors.
-        while state.waiting.len() > self.size / 2 && !state.is_idle() && !state.is_over && state.urgent() == 0
+        while !goes_on
+            && state.waiting.len() > self.size / 2
+            && !state.is_idle()
+            && !state.is_over
+            && state.urgent() == 0
         {
             state.has_given_out = false;
             let waited = self.changed.wait_timeout_while(state, QUIET, is_idle);
@@ -314,15 +336,19 @@ impl Stock {
                 kill_all(&begun);
                 return Err(Error::Pool("end", Errno::ECANCELED));
             }
-            let is_late = |one: &Waiting| give_up_at.is_some() && one.begun.elapsed() >= SET_UP_WITHIN;
             for (mut one, is_ready) in std::mem::take(&mut begun).into_iter().zip(is_ready) {
                 let is_set_up = if is_ready { one.is_set_up() } else { Ok(false) };
                 match is_set_up {
                     Ok(true) => is_made(one),
-                    Ok(false) if is_late(&one) => all = all.and(Err(Error::Pool("set-up", Errno::ETIMEDOUT))),
                     Ok(false) => begun.push(one),
                     Err(error) => all = all.and(Err(error)),
                 }
+            }
+            if !begun.is_empty() && give_up_at.is_some_and(|at| at <= Instant::now()) {
+                // All of them: one that waits for another in the kernel ends after that. To reap them here could take for ever.
+                kill_all(&begun);
+                self.state().given_up.append(&mut begun);
+                all = Err(late());
             }
         }
         all
@@ -331,7 +357,12 @@ impl Stock {
     /// One that waits, if any does.
     pub(super) fn take_waiting(&self) -> Option<Waiting> {
         loop {
-            let mut one = self.state().waiting.pop_front()?;
+            let mut one = {
+                let mut state = self.state();
+                // At the same time: the thread shall not make one for who is about to have one.
+                state.asked_for = state.asked_for.saturating_sub(1);
+                state.waiting.pop_front()?
+            };
             if one.is_alive() {
                 return Some(one);
             }
@@ -409,11 +440,13 @@ impl Stock {
 
     /// Ends those that wait, and the making of others. Whether the thread has ended too: it is not waited for for long.
     pub(super) fn end(&self) -> bool {
-        let waiting = {
+        let (waiting, given_up) = {
             let mut state = self.state();
             state.is_over = true;
-            Vec::from(std::mem::take(&mut state.waiting))
+            (Vec::from(std::mem::take(&mut state.waiting)), std::mem::take(&mut state.given_up))
         };
+        // Whoever cannot end is not waited for.
+        given_up.into_iter().filter(|one| !one.has_ended()).for_each(std::mem::forget);
         tell(&self.over);
         self.changed.notify_all();
         kill_all(&waiting);
@@ -458,6 +491,11 @@ impl Drop for IsThere<'_> {
         self.0.state().has_thread = false;
         self.0.changed.notify_all();
     }
+}
+
+/// Told where a set-up was given up.
+fn late() -> Error {
+    Error::Pool("set-up", Errno::ETIMEDOUT)
 }
 
 /// Each takes a while to end: so all do so at the same time. To drop them ends them for sure.

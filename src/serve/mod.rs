@@ -187,7 +187,9 @@ impl Serving {
                 log::warn!("pool: not filled: {error}");
                 // Those for whom it was. For who has come since then it is tried once more.
                 let came_before = self.asking.partition_point(|asking| asking.since <= begun);
-                let told = self.asking.drain(..came_before.min(unmade));
+                // What took too long once does so for all of them.
+                let is_late = matches!(error, Error::Pool(_, Errno::ETIMEDOUT));
+                let told = self.asking.drain(..if is_late { came_before } else { came_before.min(unmade) });
                 in_vain.extend(told.map(|asking| (asking.client, error.to_string())));
             }
             Some(Filling { outcome: Ok(()), .. }) | None => {}
