@@ -553,7 +553,10 @@ impl Running {
             let text = line.strip_prefix("[dumb-init] ");
             text.is_some_and(|text| CHILDS.iter().any(|start| text.starts_with(start)))
         };
-        let (childs, others): (Vec<_>, Vec<_>) = stderr.lines().partition(is_childs);
+        let (childs, mut others): (Vec<_>, Vec<_>) = stderr.lines().partition(is_childs);
+        // Of SIGCHLDs at the same time the kernel makes one (signal(7)), and whether two ends are is a matter of microseconds.
+        let of_ends = format!("[dumb-init] Received signal {}.", libc::SIGCHLD);
+        others.dedup_by(|line, before| line == before && *line == of_ends);
         let (spawned, childs): (Vec<_>, Vec<_>) =
             childs.into_iter().partition(|line| line.contains("spawned"));
         let stderr = [spawned, childs, others].concat().join("\n");
