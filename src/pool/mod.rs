@@ -146,7 +146,7 @@ impl Pool {
         }
         let stock = Arc::clone(&self.stock);
         let mask = signals::block_all().map_err(Error::Signals)?;
-        let is_there = self.stock.has_thread();
+        let is_there = self.stock.expect_thread();
         let started = std::thread::Builder::new()
             .name("launch-pool".into())
             .spawn(move || stock.keep_filled())

@@ -409,7 +409,7 @@ impl Stock {
     }
 
     /// A thread is about to begin with [`Self::keep_filled`], until the value is dropped where it does not.
-    pub(super) fn has_thread(&self) -> IsThere<'_> {
+    pub(super) fn expect_thread(&self) -> IsThere<'_> {
         self.state().has_thread = true;
         IsThere(self)
     }
